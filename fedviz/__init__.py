@@ -1,0 +1,83 @@
+"""fedviz inspects federated weight datasets.
+
+Names are loaded when they are used: ``import fedviz`` imports neither TensorFlow nor plotly.
+
+>>> import fedviz as fv
+>>> ds = fv.open("clients.h5")                # doctest: +SKIP
+>>> fv.check(ds).consistent                   # doctest: +SKIP
+>>> fv.average(ds).weights["dense/kernel"]    # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedviz._version import __version__
+
+if TYPE_CHECKING:
+    from fedviz.aggregation.average import average
+    from fedviz.analysis.check import check
+    from fedviz.dataset import WeightDataset
+    from fedviz.errors import FedvizError
+    from fedviz.exporters import export_weights
+    from fedviz.generation import GenerateRequest, generate, synthesize
+    from fedviz.signature import Signature, TensorSpec, compare
+    from fedviz.training.keras_weights import assign_weights, extract_weights
+    from fedviz.writer import ClientEntry, WeightDatasetWriter
+
+__all__ = [
+    "ClientEntry",
+    "FedvizError",
+    "GenerateRequest",
+    "Signature",
+    "TensorSpec",
+    "WeightDataset",
+    "WeightDatasetWriter",
+    "__version__",
+    "assign_weights",
+    "average",
+    "check",
+    "compare",
+    "export_weights",
+    "extract_weights",
+    "generate",
+    "open",
+    "synthesize",
+]
+
+_HOMES = {
+    "ClientEntry": "fedviz.writer",
+    "FedvizError": "fedviz.errors",
+    "GenerateRequest": "fedviz.generation",
+    "Signature": "fedviz.signature",
+    "TensorSpec": "fedviz.signature",
+    "WeightDataset": "fedviz.dataset",
+    "WeightDatasetWriter": "fedviz.writer",
+    "assign_weights": "fedviz.training.keras_weights",
+    "average": "fedviz.aggregation.average",
+    "check": "fedviz.analysis.check",
+    "compare": "fedviz.signature",
+    "export_weights": "fedviz.exporters",
+    "extract_weights": "fedviz.training.keras_weights",
+    "generate": "fedviz.generation",
+    "synthesize": "fedviz.generation",
+}
+
+
+def open(path: str | Path) -> WeightDataset:
+    """Open a dataset; see :class:`fedviz.dataset.WeightDataset`."""
+    from fedviz.dataset import WeightDataset
+
+    return WeightDataset(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fedviz' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

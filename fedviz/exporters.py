@@ -1,0 +1,82 @@
+"""Writing one model's weights in the formats that other programs read.
+
+A file appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from fedviz.errors import InvalidArgumentError, storage_errors
+
+__all__ = ["NUMPY_FORMATS", "complete_or_absent", "export_weights"]
+
+
+def export_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    """Write weights as ``.npz`` or ``.safetensors``, whichever the name ends in.
+
+    Parameters
+    ----------
+    path : Path
+        An existing file is replaced when the new one is complete.
+    weights : mapping of name to ndarray
+        NumPy's format knows no bfloat16: in ``.npz`` such a tensor becomes float32, exactly.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The name ends in something else.
+    StorageError
+        The file cannot be written.
+    """
+    write = NUMPY_FORMATS.get(path.suffix)
+    if write is None:
+        raise InvalidArgumentError(
+            f"{path.name}: expected a name that ends in {', '.join(NUMPY_FORMATS)}."
+        )
+    with complete_or_absent(path) as temporary:
+        write(temporary, weights)
+
+
+@contextlib.contextmanager
+def complete_or_absent(path: Path) -> Iterator[Path]:
+    """A name to write under, in a folder of its own; the file then takes the name it is meant for.
+
+    The temporary name has the same ending, which some libraries choose the format by.
+    """
+    with (
+        storage_errors(path, "write"),
+        tempfile.TemporaryDirectory(prefix=".fedviz-", dir=path.parent) as folder,
+    ):
+        temporary = Path(folder) / path.name
+        yield temporary
+        temporary.replace(path)
+
+
+def _write_npz(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    arrays = {name: _known_to_numpy(array) for name, array in weights.items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def _known_to_numpy(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array
+
+
+def _write_safetensors(path: Path, weights: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+
+
+NUMPY_FORMATS: Mapping[str, Callable[[Path, Mapping[str, np.ndarray]], None]] = {
+    ".npz": _write_npz,
+    ".safetensors": _write_safetensors,
+}
+"""How to write each format that needs no TensorFlow, by the ending of the name."""

@@ -1,0 +1,451 @@
+"""The file format, version 1: names, layout, and how its pieces are written and read.
+
+``docs/file-format.md`` specifies the same for readers in other languages. Everything that knows
+how something lies in HDF5 is here; :mod:`fedviz.dataset` knows what it means.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import ml_dtypes
+import numpy as np
+
+from fedviz.errors import (
+    DatasetFormatError,
+    FedvizError,
+    InvalidArgumentError,
+    NewerFormatError,
+    StorageError,
+    storage_errors,
+)
+from fedviz.signature import Signature, TensorSpec
+
+__all__ = [
+    "ALIGNMENT",
+    "FORMAT",
+    "FORMAT_VERSION",
+    "create_file",
+    "create_tensor",
+    "open_file",
+    "read_json",
+    "read_rows",
+    "read_signature",
+    "read_table",
+    "round_key",
+    "storage_offset",
+    "tensor_key",
+    "write_json",
+    "write_rows",
+    "write_signature",
+    "write_table",
+]
+
+FORMAT = "fedviz-weights"
+FORMAT_VERSION = 1
+ALIGNMENT = 4096
+"""Every object begins at a multiple of this many bytes, so that tensors can be memory-mapped."""
+
+_LIBRARY_VERSIONS = ("v108", "v110")
+_LARGEST_RATIO = 1100
+"""Largest ratio of declared to stored bytes: deflate reaches 1,032; above it the file lies."""
+
+_text = h5py.string_dtype()
+TABLES: Mapping[str, np.dtype[Any]] = {
+    "signature": np.dtype(
+        [
+            ("index", "u4"),
+            ("name", _text),
+            ("shape", h5py.vlen_dtype("u8")),
+            ("dtype", _text),
+            ("trainable", "i1"),
+        ]
+    ),
+    "clients": np.dtype(
+        [
+            ("id", _text),
+            ("num_examples", "i8"),
+            ("digest", _text),
+            ("conforming", "u1"),
+            ("row", "i8"),
+        ]
+    ),
+    "metrics": np.dtype([("role", _text), ("subject", _text), ("name", _text), ("value", "f8")]),
+    "ground_truth": np.dtype(
+        [("client", _text), ("kind", _text), ("argument", _text), ("tensors", _text)]
+    ),
+}
+"""The columns of the file's tables. Later versions may add columns; none leaves."""
+
+
+def round_key(number: int) -> str:
+    """Name of a round's group: six digits."""
+    return f"{number:06d}"
+
+
+def tensor_key(index: int) -> str:
+    """Name of a tensor's dataset: three digits, more where there are more tensors."""
+    return f"{index:03d}"
+
+
+# --- opening and creating ---------------------------------------------------------------------
+
+
+def open_file(path: Path) -> h5py.File:
+    """Open a fedviz file for reading.
+
+    Raises
+    ------
+    StorageError
+        The file is absent or may not be read, or is being written by another process.
+    DatasetFormatError
+        It is not HDF5, not a fedviz file, or cut short.
+    NewerFormatError
+        Its format version is higher than :data:`FORMAT_VERSION`.
+    """
+    with storage_errors(path, "read"):
+        if path.is_dir():
+            raise StorageError(f"cannot read {path.name}: it is a folder; name a file in it.")
+        size = path.stat().st_size
+        with path.open("rb"):
+            pass
+    if not h5py.is_hdf5(path):
+        found = "an empty file" if size == 0 else "another kind of file"
+        raise DatasetFormatError(f"{path.name} is not an HDF5 file: found {found}.")
+    file = _open_hdf5(path)
+    try:
+        _check_format(file, path)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    try:
+        with storage_errors(path, "read"):
+            return h5py.File(path, "r", locking="best-effort")
+    except OSError as error:
+        if "truncated file" in str(error):
+            raise DatasetFormatError(
+                f"{path.name} is shorter than its index says. Copy it again."
+            ) from error
+        raise DatasetFormatError(
+            f"{path.name} is damaged: HDF5 cannot open it ({error})."
+        ) from error
+
+
+def _check_format(file: h5py.File, path: Path) -> None:
+    with damage_reported(path, "the format's name and version"):
+        name, version = file.attrs.get("format"), file.attrs.get("format_version")
+    if name != FORMAT:
+        raise DatasetFormatError(
+            f"{path.name} is HDF5, but not a fedviz dataset: expected the attribute "
+            f"format = {FORMAT}, found {name!r}."
+        )
+    if not isinstance(version, (int, np.integer)) or version < 1:
+        raise DatasetFormatError(f"{path.name}: format_version is {version!r}, not a number.")
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path.name} has format version {version}; this fedviz reads up to "
+            f"{FORMAT_VERSION}. Install a newer fedviz."
+        )
+
+
+def create_file(path: Path, mode: str) -> h5py.File:
+    """Open a temporary file for writing: ``"w"`` a new one, ``"r+"`` a copy that is extended."""
+    with storage_errors(path, "write"):
+        return h5py.File(
+            path,
+            mode,
+            libver=_LIBRARY_VERSIONS,
+            alignment_threshold=1,
+            alignment_interval=ALIGNMENT,
+            locking="best-effort",
+        )
+
+
+@contextlib.contextmanager
+def damage_reported(path: Path, what: str) -> Iterator[None]:
+    """Name the file and the place where HDF5 or the file's content fails us."""
+    try:
+        yield
+    except FedvizError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise DatasetFormatError(
+            f"{path.name} is damaged: cannot read {what} ({error}). Copy it again."
+        ) from error
+
+
+# --- links ------------------------------------------------------------------------------------
+
+
+def member(group: h5py.Group, name: str, kind: type[Any]) -> Any:
+    """A member of a group that lies in this file and has the kind that is expected.
+
+    Raises
+    ------
+    DatasetFormatError
+        It is absent, is a link elsewhere, or is not of that kind.
+    """
+    place = f"{Path(group.file.filename).name}: {group.name.rstrip('/')}/{name}"
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise DatasetFormatError(f"{place} is missing. Copy the file again.")
+    if not isinstance(link, h5py.HardLink):
+        raise DatasetFormatError(
+            f"{place} is a {type(link).__name__}. A dataset holds all that it shows; links out of "
+            "it are refused."
+        )
+    found = group[name]
+    if not isinstance(found, kind):
+        raise DatasetFormatError(
+            f"{place}: expected a {kind.__name__.lower()}, found a {type(found).__name__.lower()}."
+        )
+    return found
+
+
+# --- tables and JSON --------------------------------------------------------------------------
+
+
+def write_table(group: h5py.Group, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Write a table of :data:`TABLES`."""
+    table = np.empty(len(rows), dtype=TABLES[name])
+    for i, row in enumerate(rows):
+        table[i] = row
+    group.create_dataset(name, data=table)
+
+
+def read_table(group: h5py.Group, name: str) -> list[dict[str, Any]]:
+    """Rows of a table of :data:`TABLES`, text decoded; unknown columns are passed over."""
+    dataset = member(group, name, h5py.Dataset)
+    _refuse_foreign_storage(dataset)
+    _refuse_overstated_size(dataset)
+    columns = TABLES[name].names or ()
+    missing = [c for c in columns if c not in (dataset.dtype.names or ())]
+    if missing or dataset.ndim != 1:
+        raise DatasetFormatError(
+            f"{_place(dataset)}: expected a table with the columns {', '.join(columns)}, "
+            f"found {', '.join(missing) + ' missing' if missing else f'rank {dataset.ndim}'}."
+        )
+    table = dataset[()]
+    return [{c: _decoded(row[c]) for c in columns} for row in table]
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def write_signature(group: h5py.Group, signature: Signature) -> None:
+    """Write the table of a signature."""
+    flags = {True: 1, False: 0, None: -1}
+    rows = [
+        (i, t.name, np.array(t.shape, dtype="u8"), t.dtype, flags[t.trainable])
+        for i, t in enumerate(signature)
+    ]
+    write_table(group, "signature", rows)
+
+
+def read_signature(group: h5py.Group) -> Signature:
+    """Read the table of a signature."""
+    flags: dict[int, bool | None] = {1: True, 0: False}
+    rows = sorted(read_table(group, "signature"), key=lambda row: int(row["index"]))
+    return Signature(
+        tuple(
+            TensorSpec(
+                row["name"],
+                tuple(int(s) for s in row["shape"]),
+                row["dtype"],
+                flags.get(int(row["trainable"])),
+            )
+            for row in rows
+        )
+    )
+
+
+def write_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
+    """Write a small tree of plain values as one text."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{name} holds something that JSON cannot: {error}.") from error
+    group.create_dataset(name, data=text, dtype=_text)
+
+
+def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
+    """Read what :func:`write_json` wrote; empty where there is none."""
+    if name not in group:
+        return {}
+    dataset = member(group, name, h5py.Dataset)
+    _refuse_foreign_storage(dataset)
+    value = json.loads(_decoded(dataset[()]))
+    if not isinstance(value, dict):
+        raise DatasetFormatError(f"{_place(dataset)}: expected a JSON object.")
+    return value
+
+
+# --- tensors ----------------------------------------------------------------------------------
+
+
+def _bfloat16_type() -> h5py.h5t.TypeFloatID:
+    """bfloat16 as HDF5 describes floats: 1 sign, 8 exponent and 7 mantissa bits, bias 127."""
+    kind = h5py.h5t.IEEE_F16LE.copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_ebias(127)
+    return kind
+
+
+def file_type(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
+    """The type that a dtype has in the file: little-endian."""
+    if dtype == ml_dtypes.bfloat16:
+        return _bfloat16_type()
+    return h5py.h5t.py_create(dtype.newbyteorder("<"), logical=True)
+
+
+def create_tensor(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> h5py.Dataset:
+    """A contiguous dataset whose space is taken at once: a full disk shows before the work."""
+    space = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.CONTIGUOUS)
+    properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    identifier = h5py.h5d.create(group.id, name.encode(), file_type(dtype), space, properties)
+    return h5py.Dataset(identifier)
+
+
+def _raw(array: np.ndarray) -> np.ndarray:
+    """The array as one that h5py accepts: it knows no bfloat16, but 16 bits are 16 bits."""
+    return array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
+
+
+def write_rows(dataset: h5py.Dataset, first: int | None, array: np.ndarray) -> None:
+    """Write a tensor's values bit by bit, without a conversion.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        Made by :func:`create_tensor`.
+    first : int or None
+        Row at which the values begin (``array`` then has the rows as its first axis), or None
+        to write all of it.
+    array : ndarray
+        Values in the dataset's dtype.
+    """
+    if array.size == 0:
+        return
+    contiguous = np.ascontiguousarray(array).reshape(array.shape)
+    kind = file_type(contiguous.dtype)
+    if contiguous.dtype.byteorder == ">":
+        contiguous = contiguous.astype(contiguous.dtype.newbyteorder("<"))
+    if first is None:
+        memory = file_space = h5py.h5s.ALL
+    else:
+        memory, file_space = _row_spaces(dataset, first, contiguous.shape)
+    dataset.id.write(memory, file_space, _raw(contiguous), mtype=kind)
+
+
+def read_rows(
+    dataset: h5py.Dataset, dtype: np.dtype[Any], rows: tuple[int, int] | None
+) -> np.ndarray:
+    """Read a tensor's values bit by bit.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        Checked by :func:`checked_tensor`.
+    dtype : dtype
+        The dtype that the signature states.
+    rows : (int, int) or None
+        First row and the one after the last, or None for all of the dataset.
+
+    Returns
+    -------
+    ndarray of that dtype
+        Of shape ``(rows, *dataset.shape[1:])``, or the dataset's own.
+    """
+    shape = dataset.shape if rows is None else (rows[1] - rows[0], *dataset.shape[1:])
+    out = np.empty(shape, dtype=dtype)
+    if out.size == 0:
+        return out
+    if rows is None:
+        memory = file_space = h5py.h5s.ALL
+    else:
+        memory, file_space = _row_spaces(dataset, rows[0], shape)
+    dataset.id.read(memory, file_space, _raw(out), mtype=file_type(dtype))
+    return out
+
+
+def _row_spaces(
+    dataset: h5py.Dataset, first: int, shape: tuple[int, ...]
+) -> tuple[h5py.h5s.SpaceID, h5py.h5s.SpaceID]:
+    file_space = dataset.id.get_space()
+    file_space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
+    return h5py.h5s.create_simple(shape), file_space
+
+
+def checked_tensor(
+    group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> h5py.Dataset:
+    """A tensor's dataset, after everything that its header claims has been checked.
+
+    Raises
+    ------
+    DatasetFormatError
+        Shape or dtype are not the signature's, the values lie outside the file, or their size is
+        more than the file can hold.
+    """
+    dataset = member(group, name, h5py.Dataset)
+    if dataset.shape != shape:
+        raise DatasetFormatError(
+            f"{_place(dataset)}: expected shape {list(shape)}, found {list(dataset.shape)}."
+        )
+    if not dataset.id.get_type().equal(file_type(dtype)):
+        raise DatasetFormatError(
+            f"{_place(dataset)}: expected little-endian {dtype.name}, found {dataset.dtype}."
+        )
+    _refuse_foreign_storage(dataset)
+    _refuse_overstated_size(dataset)
+    return dataset
+
+
+def _place(dataset: h5py.Dataset) -> str:
+    return f"{Path(dataset.file.filename).name}: {dataset.name}"
+
+
+def _refuse_foreign_storage(dataset: h5py.Dataset) -> None:
+    if dataset.is_virtual or dataset.external:
+        raise DatasetFormatError(
+            f"{_place(dataset)} keeps its values in another file. A dataset holds all that it "
+            "shows; external storage and virtual datasets are refused."
+        )
+
+
+def _refuse_overstated_size(dataset: h5py.Dataset) -> None:
+    """Nothing is allocated for values that the file does not have."""
+    declared = int(dataset.size or 0) * dataset.id.get_type().get_size()
+    stored = dataset.id.get_storage_size()
+    file_size = os.fstat(dataset.file.id.get_vfd_handle()).st_size
+    offset = dataset.id.get_offset()
+    beyond = offset is not None and offset + stored > file_size
+    if beyond or stored > file_size or declared > _LARGEST_RATIO * stored:
+        raise DatasetFormatError(
+            f"{_place(dataset)} declares {declared:,} bytes, but {stored:,} are stored in a file "
+            f"of {file_size:,}. Copy the file again."
+        )
+
+
+def storage_offset(dataset: h5py.Dataset) -> int | None:
+    """Byte at which a contiguous dataset's values begin; None where they are not in one piece."""
+    offset = dataset.id.get_offset()
+    return None if offset is None else int(offset)
