@@ -70,10 +70,13 @@ class StackedTensor:
 
 
 class WeightMap(Mapping[str, np.ndarray]):
-    """Weights by tensor name, each read from the file when it is asked for."""
+    """Weights by tensor name, each read from the file when it is asked for.
+
+    ``owner`` is the round that they belong to.
+    """
 
     def __init__(self, owner: Round, group: h5py.Group, signature: Signature) -> None:
-        self._owner = owner
+        self.owner = owner
         self._group = group
         self.signature = signature
 
@@ -88,7 +91,7 @@ class WeightMap(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         spec = self.signature[name]
-        with self._owner.damage_reported(f"tensor {name} of {self._describe()}"):
+        with self.owner.damage_reported(f"tensor {name} of {self._describe()}"):
             return self._read(spec, layout.tensor_key(self.signature.index(name)))
 
     def _read(self, spec: TensorSpec, key: str) -> np.ndarray:
@@ -115,7 +118,7 @@ class ClientWeights(WeightMap):
         if self.record.row is None:
             return super()._read(spec, key)
         row = self.record.row
-        return self._owner.read_stack(spec.name, slice(row, row + 1))[0]
+        return self.owner.read_stack(spec.name, slice(row, row + 1))[0]
 
     def _describe(self) -> str:
         return f"client {self.record.id}"

@@ -40,6 +40,8 @@ class TensorSummary:
         tensor's rms in the aggregate, or in the clients' mean without one.
     moved : float
         ‖aggregate − server‖ / ‖server‖; NaN where one is absent or the server's tensor is 0.
+    aggregate_norm : float
+        ‖aggregate‖; NaN without one.
     nonfinite : ndarray of shape (conforming clients,), int64
         NaN and infinite values of each client.
     """
@@ -49,7 +51,13 @@ class TensorSummary:
     distances: np.ndarray
     spread: float
     moved: float
+    aggregate_norm: float
     nonfinite: np.ndarray
+
+    @property
+    def relative_distances(self) -> np.ndarray:
+        """‖client − aggregate‖ / ‖aggregate‖, float64 of shape (clients,); NaN where undefined."""
+        return self.distances / (self.aggregate_norm or np.nan)
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class RoundSummary:
     """All tensors of one round."""
 
     tensors: tuple[TensorSummary, ...]
+
+    @property
+    def nonfinite(self) -> np.ndarray:
+        """NaN and infinite values of each conforming client's model, int64 of shape (clients,)."""
+        return np.sum([t.nonfinite for t in self.tensors], axis=0, dtype="i8")
 
     @property
     def updates(self) -> np.ndarray:
@@ -104,7 +117,13 @@ def summarise_tensor(round_: Round, tensor: str, aggregate: Aggregate | None) ->
         scale = rms(mean) if aggregate is not None else rms(centre + origin)
         spread = float(np.sqrt(variance.mean()) / scale) if size and scale else float("nan")
     return TensorSummary(
-        tensor, updates, distances, spread, relative_distance(mean, server), nonfinite
+        tensor,
+        updates,
+        distances,
+        spread,
+        relative_distance(mean, server),
+        float(np.linalg.norm(mean)),
+        nonfinite,
     )
 
 

@@ -1,0 +1,39 @@
+"""The dashboard's entry: page config, navigation, and the selection that every page shares."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from fedviz.dashboard import cache, opening, state, widgets
+
+ROOT = Path(__file__).parent
+LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")
+
+PAGES = {
+    "Overview": ("overview", ":material/dataset:", ("dataset", "round")),
+    "Generate": ("generate", ":material/add_circle:", ()),
+    "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
+    "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
+    "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
+}
+
+st.set_page_config(page_title="fedviz", page_icon=LOGO, layout="wide", initial_sidebar_state="auto")
+st.logo(LOGO, size="medium")
+widgets.style()
+
+page = st.navigation(
+    [
+        st.Page(f"pages/{file}.py", title=title, icon=icon, default=title == "Overview")
+        for title, (file, icon, _) in PAGES.items()
+    ],
+    position="top",
+)
+levels = PAGES[page.title][2]
+if levels:
+    with widgets.crumbs():
+        state.choose(levels)
+        opening.upload_button()
+    opening.guard()
+state.mark_app_run()
+page.run()
+cache.engine().warm_up()

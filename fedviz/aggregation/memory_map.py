@@ -1,0 +1,121 @@
+"""A round's stacked tensors as TensorFlow sees them: regions of a file that it maps itself.
+
+The values never pass through Python or gRPC. What a TFF worker is sent is a graph that names the
+file and the place in it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from fedviz.dataset import FileIdentity, Round
+from fedviz.errors import StorageError, located, storage_errors
+from fedviz.signature import TensorSpec
+
+__all__ = ["MappedTensor", "mapped_tensor", "rows_of"]
+
+# What TensorFlow aligns its own buffers to. Where a slice of a mapped file is aligned so, it is
+# used where it lies; elsewhere TensorFlow copies all of it first.
+_ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True)
+class MappedTensor:
+    """One tensor of all conforming clients, as a region of a file.
+
+    Parameters
+    ----------
+    path : bytes
+        The file, absolute, as the system spells it.
+    file_bytes : int
+        Size of the file.
+    offset : int
+        Byte of the first client's first value.
+    num_rows : int
+        Number of clients.
+    shape : tuple of int
+        Shape of one client's value.
+    dtype : str
+        As in :data:`fedviz.signature.DTYPES`.
+    version : int
+        When the file was written: another state of it is another tensor.
+    """
+
+    path: bytes
+    file_bytes: int
+    offset: int
+    num_rows: int
+    shape: tuple[int, ...]
+    dtype: str
+    version: int
+
+    @property
+    def size(self) -> int:
+        """Number of values of one client."""
+        size = 1
+        for length in self.shape:
+            size *= length
+        return size
+
+
+def mapped_tensor(round: Round, spec: TensorSpec) -> MappedTensor | None:
+    """Where one tensor of a round lies, if TensorFlow can map it.
+
+    Returns
+    -------
+    MappedTensor or None
+        None where the values are not in one aligned piece. A tensor without values lies nowhere
+        and can always be mapped.
+
+    Raises
+    ------
+    StorageError
+        The file is gone, or is not the one that the dataset was opened from.
+    """
+    identity = _current_identity(round)
+    stack = round.stack(spec.name)
+    offset = 0 if 0 in stack.shape else stack.offset
+    if offset is None or offset % _ALIGNMENT_BYTES:
+        return None
+    return MappedTensor(
+        path=os.fsencode(os.path.realpath(stack.path)),
+        file_bytes=identity.size,
+        offset=offset,
+        num_rows=stack.shape[0],
+        shape=spec.shape,
+        dtype=spec.dtype,
+        version=identity.modified_ns,
+    )
+
+
+def _current_identity(round: Round) -> FileIdentity:
+    path = round.dataset.path
+    with storage_errors(path, "read"):
+        identity = FileIdentity.of(path)
+    if identity != round.dataset.identity:
+        raise StorageError(
+            located("the file was replaced since it was opened; open it again", file=path)
+        )
+    return identity
+
+
+def rows_of(tensor: MappedTensor) -> Any:
+    """The values of all clients, mapped and not copied; call it while a graph is built.
+
+    Returns
+    -------
+    tf.Tensor of shape (num_rows, size), in the tensor's dtype
+    """
+    dtype = tf.as_dtype(tensor.dtype)
+    if tensor.size * tensor.num_rows == 0:
+        return tf.zeros([tensor.num_rows, tensor.size], dtype)
+    whole = tf.raw_ops.ImmutableConst(
+        dtype=dtype, shape=(tensor.file_bytes // dtype.size,), memory_region_name=tensor.path
+    )
+    first = tf.constant([tensor.offset // dtype.size], tf.int64)
+    count = tf.constant([tensor.num_rows * tensor.size], tf.int64)
+    return tf.reshape(tf.slice(whole, first, count), [tensor.num_rows, tensor.size])

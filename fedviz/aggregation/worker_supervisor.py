@@ -1,0 +1,191 @@
+"""Runs one TFF worker that nobody but its owner can reach and that never outlives its parent.
+
+A program of its own, started as ``python -I -S worker_supervisor.py FOLDER BINARY ISOLATION``. It
+imports only the standard library, so that it is up within milliseconds.
+
+TFF's ``worker_binary`` listens on all interfaces, asks nobody who they are and runs any TensorFlow
+graph it is sent. With the isolation ``namespace`` it therefore lives in a network namespace of its
+own, where only this program reaches its port; with ``none`` it listens on the host. Either way
+clients come in through one Unix socket, ``FOLDER/worker.sock``, which is relayed to the port.
+
+The worker ends when standard input closes, which the kernel does for us however the parent ends,
+and also when this program itself is killed.
+
+On standard output comes one line of JSON: ``{"pid": ...}`` once the worker answers, or
+``{"error": ..., "stage": "namespace" | "worker"}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+SIOCGIFFLAGS = 0x8913
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 0x1
+PR_SET_PDEATHSIG = 1
+# The longest that a loaded machine may take to load the 300 MB binary.
+START_SECONDS = 120
+CHUNK_BYTES = 1 << 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def enter_network_namespace() -> None:
+    """Move this process, and so its children, into a network namespace with only ``lo``.
+
+    With the privilege to do so the user namespace stays: files that only the superuser may read
+    are then still readable. Without it, a user namespace of our own gives the privilege; the
+    user is still the same, so files are as readable as before.
+
+    Raises
+    ------
+    OSError
+        The system forbids namespaces.
+    """
+    if _libc.unshare(CLONE_NEWNET) and _libc.unshare(CLONE_NEWUSER | CLONE_NEWNET):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request = struct.pack("16sH22x", b"lo", 0)
+        (flags,) = struct.unpack("16xH22x", fcntl.ioctl(sock, SIOCGIFFLAGS, request))
+        fcntl.ioctl(sock, SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", flags | IFF_UP))
+
+
+def free_port() -> int:
+    """A port of this network namespace that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def listen(path: str) -> socket.socket:
+    """A Unix socket that only this user may connect to."""
+    listener = socket.socket(socket.AF_UNIX)
+    # The mode is the socket's from its first moment: there is none between bind and chmod.
+    os.umask(0o177)
+    listener.bind(path)
+    listener.listen()
+    return listener
+
+
+def start_worker(binary: str, port: int) -> subprocess.Popen[bytes]:
+    """Start the worker; its output goes to our standard error, which is the log."""
+    return subprocess.Popen(
+        [binary, f"--port={port}"],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        stderr=sys.stderr,
+        # The main thread starts it, before there is another, and outlives it: this fires only
+        # when we are killed.
+        preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+    )
+
+
+def wait_until_listening(worker: subprocess.Popen[bytes], port: int) -> None:
+    """Return when the worker's port accepts.
+
+    Raises
+    ------
+    OSError
+        The worker ended, or does not listen in time.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while worker.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return
+        if time.monotonic() > deadline:
+            raise OSError(f"it does not listen after {START_SECONDS} s")
+        time.sleep(0.01)
+    raise OSError(f"it ended with status {worker.returncode} before it listened")
+
+
+def relay(listener: socket.socket, port: int) -> None:
+    """Connect every client of the Unix socket to the worker's port."""
+    while True:
+        client, _ = listener.accept()
+        try:
+            worker = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            client.close()
+            continue
+        worker.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for source, sink in ((client, worker), (worker, client)):
+            threading.Thread(target=copy, args=(source, sink), daemon=True).start()
+
+
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    """Hand on everything that arrives, then the end of it."""
+    buffer = memoryview(bytearray(CHUNK_BYTES))
+    with contextlib.suppress(OSError):
+        while count := source.recv_into(buffer):
+            sink.sendall(buffer[:count])
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
+
+
+def end_with_parent(worker: subprocess.Popen[bytes]) -> None:
+    """Wait until the parent closes our standard input or ends, then end the worker."""
+    sys.stdin.buffer.read()
+    worker.kill()
+
+
+def report(**line: object) -> None:
+    """Tell the parent, if it is still there."""
+    with contextlib.suppress(OSError):
+        print(json.dumps(line), flush=True)
+
+
+def serve(folder: str, binary: str) -> None:
+    """Run the worker until it or the parent ends."""
+    port = free_port()
+    worker = start_worker(binary, port)
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: worker.kill())
+        threading.Thread(target=end_with_parent, args=(worker,), daemon=True).start()
+        wait_until_listening(worker, port)
+        listener = listen(f"{folder}/worker.sock")
+        threading.Thread(target=relay, args=(listener, port), daemon=True).start()
+        report(pid=worker.pid)
+    except OSError as error:
+        report(error=str(error), stage="worker")
+        worker.kill()
+    worker.wait()
+
+
+def main(folder: str, binary: str, isolation: str) -> None:
+    """Supervise one worker; the folder is gone afterwards."""
+    try:
+        if isolation == "namespace":
+            try:
+                enter_network_namespace()
+            except OSError as error:
+                report(error=str(error), stage="namespace")
+                return
+        try:
+            serve(folder, binary)
+        except OSError as error:
+            report(error=str(error), stage="worker")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+    # The relay's threads may hold a connection that the client has not closed yet.
+    os._exit(0)

@@ -1,0 +1,1 @@
+"""Analysis of weights, in NumPy: pure functions over datasets and arrays."""

@@ -1,0 +1,263 @@
+"""The ``fedviz`` command.
+
+Its options, its JSON and its exit statuses are a contract: 0 well, 1 a check found mismatches,
+2 bad input or usage, with one line on stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fedviz._version import __version__
+from fedviz.errors import FedvizError, InvalidArgumentError
+from fedviz.progress import Progress, ProgressCallback
+
+__all__ = ["command", "main"]
+
+OK, MISMATCHES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+
+def main() -> None:
+    """Run the command; every failure is one line, never a traceback."""
+    # TensorFlow greets with a page of text on stderr; what is wrong is said by our own errors.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        status = command.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        _complain("interrupted; nothing was written.")
+        status = INTERRUPTED
+    except click.ClickException as error:
+        _complain(f"{error.format_message()} Try 'fedviz --help'.")
+        status = BAD_INPUT
+    except FedvizError as error:
+        _complain(str(error))
+        status = BAD_INPUT
+    except BrokenPipeError:
+        # The reader of our output has seen enough; Python must not complain on exit either.
+        sys.stdout = None
+        status = OK
+    except Exception as error:
+        if os.environ.get("FEDVIZ_DEBUG"):
+            raise
+        _complain(
+            f"an error that should not happen: {type(error).__name__}: {error}. FEDVIZ_DEBUG=1 "
+            "shows where; please report it."
+        )
+        status = BAD_INPUT
+    sys.exit(status if isinstance(status, int) else OK)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"fedviz: {' '.join(message.split())}", err=True)
+
+
+def _say(value: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(value, indent=2, allow_nan=False) if as_json else text)
+
+
+@contextlib.contextmanager
+def _progress_bar(title: str) -> Iterator[ProgressCallback]:
+    """A bar on stderr, and only on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task,
+                completed=progress.done,
+                total=progress.total,
+                description=progress.message,
+            )
+
+        yield report
+
+
+_file = click.argument("file", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="fedviz")
+def command() -> None:
+    """Build, check, average and look at federated weight datasets."""
+
+
+@command.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--architecture",
+    default="digits-mlp",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="A registered architecture, a Keras JSON config, or a weights file to perturb.",
+)
+@click.option("--clients", default=10, show_default=True, help="Clients in every round.")
+@click.option("--rounds", default=1, show_default=True)
+@click.option("--mode", default="perturb", show_default=True, metavar="perturb|train")
+@click.option(
+    "--data", default="digits", show_default=True, metavar="digits|FILE.npz", help="To train on."
+)
+@click.option(
+    "--partition",
+    default="iid",
+    show_default=True,
+    metavar="iid|dirichlet:ALPHA|shards:K|client-id",
+)
+@click.option("--stddev", default=0.01, show_default=True, help="Of the noise, when perturbing.")
+@click.option("--relative", is_flag=True, help="The deviation is a multiple of each tensor's rms.")
+@click.option("--local-epochs", default=3, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--learning-rate", default=0.15, show_default=True)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="CLIENT:KIND[:ARG]",
+    help="Inject a fault, such as c03:transpose or c07:nan:0.01; may be repeated.",
+)
+@click.option("--seed", default=0, show_default=True)
+def generate(out: Path, faults: tuple[str, ...], **options: Any) -> None:
+    """Generate a dataset: perturbed clients, or real federated training.
+
+    An existing OUT is replaced when the new dataset is complete.
+    """
+    from fedviz import generation
+
+    if out.suffix not in (".h5", ".hdf5"):
+        raise InvalidArgumentError(f"{out.name}: expected a name that ends in .h5.")
+    request = generation.GenerateRequest(faults=faults, **options)
+    with _progress_bar("generating") as report:
+        generation.generate(request, out, report)
+    _echo_info(out, as_json=False)
+
+
+@command.command()
+@_file
+@_json
+def info(file: Path, as_json: bool) -> None:
+    """Say what is in a dataset."""
+    _echo_info(file, as_json)
+
+
+def _echo_info(file: Path, as_json: bool) -> None:
+    from fedviz.dataset import WeightDataset
+    from fedviz.describe import dataset_info, dataset_text
+
+    with WeightDataset(file) as dataset:
+        _say(dataset_info(dataset), as_json, dataset_text(dataset))
+
+
+@command.command()
+@_file
+@click.option(
+    "--reference",
+    default="server",
+    show_default=True,
+    metavar="CLIENT|majority|server|FILE",
+    help="What every client is compared with.",
+)
+@_json
+@click.pass_context
+def check(context: click.Context, file: Path, reference: str, as_json: bool) -> None:
+    """Compare every client with a reference; exit with 1 if there are mismatches."""
+    from fedviz.analysis.check import check as run_check
+    from fedviz.describe import check_text
+
+    with _progress_bar("checking") as report:
+        found = run_check(file, reference, progress=report)
+    _say(found.to_json(), as_json, check_text(found))
+    context.exit(OK if found.consistent else MISMATCHES)
+
+
+@command.command()
+@_file
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where it goes.")
+@click.option("--round", "round_number", default=-1, help="Its number; the last by default.")
+@click.option("--aggregator", default="mean", show_default=True)
+@click.option(
+    "--weighting", default="num_examples", show_default=True, metavar="num_examples|uniform"
+)
+@click.option("--param", "params", multiple=True, metavar="K=V", help="Of the aggregator.")
+@click.option(
+    "--leave-out-divergent",
+    is_flag=True,
+    help="Average the conforming clients instead of refusing the round.",
+)
+@_json
+def average(
+    file: Path,
+    out: Path,
+    round_number: int,
+    aggregator: str,
+    weighting: str,
+    params: tuple[str, ...],
+    leave_out_divergent: bool,
+    as_json: bool,
+) -> None:
+    """Average a round through TensorFlow Federated.
+
+    OUT ends in .h5 (a dataset; FILE itself: the aggregate is added to it), .npz, .safetensors or
+    .weights.h5 (Keras).
+    """
+    from fedviz.aggregation.average import average as run_average
+    from fedviz.dataset import WeightDataset
+    from fedviz.results import average_json, average_text, check_output, save_average
+
+    with WeightDataset(file) as dataset:
+        check_output(out, dataset)
+        with _progress_bar("loading TensorFlow") as report:
+            result = run_average(
+                dataset,
+                round_number,
+                weighting=weighting,
+                aggregator=aggregator,
+                parameters=_parsed_parameters(params),
+                divergent="leave-out" if leave_out_divergent else "refuse",
+                progress=report,
+            )
+        save_average(result, dataset, out)
+    _say(average_json(result, out), as_json, average_text(result, out))
+
+
+def _parsed_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InvalidArgumentError(f"--param {text}: expected NAME=VALUE.")
+        try:
+            parameters[name] = json.loads(value)
+        except json.JSONDecodeError:
+            parameters[name] = value
+    return parameters
+
+
+@command.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, exists=False))
+@click.option("--port", default=8501, show_default=True)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Where datasets are kept."
+)
+def serve(file: Path | None, port: int, data_dir: Path | None) -> None:
+    """Open the dashboard in the browser's reach, on this machine only."""
+    from fedviz.serve import serve as run_serve
+
+    run_serve(file, port, data_dir)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""The pieces of the averaging page."""
+
+from __future__ import annotations
+
+import functools
+
+import pandas as pd
+import streamlit as st
+
+from fedviz.aggregation.average import AGGREGATORS, WEIGHTINGS
+from fedviz.analysis.aggregates import AggregateComparison
+from fedviz.dashboard import cache, jobs, saving, state, tasks, widgets, wording
+from fedviz.dashboard.engine import JobState
+from fedviz.dashboard.state import Selection
+from fedviz.dashboard.tasks import AverageOutcome
+from fedviz.dataset import Aggregate, FileIdentity
+from fedviz.exporters import NUMPY_FORMATS
+from fedviz.figures.averaging import AggregateScore
+
+__all__ = [
+    "aggregate_table",
+    "fresh_outcome",
+    "invitation",
+    "outcome_actions",
+    "rule",
+    "scores",
+    "shown",
+]
+
+_JOB = "average_job"
+
+
+def rule(chosen: Selection) -> None:
+    """Choose how to average, and start it."""
+    widgets.section("Rule")
+    aggregator = st.radio(
+        "Aggregator",
+        list(AGGREGATORS),
+        captions=[spec.description for spec in AGGREGATORS.values()],
+        key="aggregator",
+    )
+    weighting = st.segmented_control(
+        "Weighting",
+        list(WEIGHTINGS),
+        default=next(iter(WEIGHTINGS)),
+        key="weighting",
+        required=True,
+        width="stretch",
+        help="; ".join(f"**{name}**: {line}" for name, line in WEIGHTINGS.items()),
+    )
+    divergent = len(chosen.round.divergent)
+    leave_out = bool(divergent) and st.toggle(
+        f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
+        help="TFF refuses a round in which a client has another signature.",
+    )
+    job = jobs.current(_JOB)
+    started = st.button(
+        f"Average round {chosen.round.number}",
+        type="primary",
+        icon=":material/merge:",
+        width="stretch",
+        disabled=job is not None and job.active,
+    )
+    if started:
+        jobs.start(
+            _JOB,
+            f"averaging round {chosen.round.number}",
+            tasks.run_average,
+            chosen.dataset.path,
+            chosen.round.number,
+            aggregator,
+            weighting,
+            leave_out,
+        )
+        st.session_state["_averaged"] = _place(chosen)
+        st.rerun()
+    jobs.panel(_JOB)
+    st.markdown(
+        ":small[:gray[Runs through TFF in the engine process; the dataset is not changed until "
+        "you save.]]"
+    )
+
+
+def fresh_outcome(chosen: Selection) -> AverageOutcome | None:
+    """The aggregate that was just made of this round, and is not saved."""
+    job = jobs.current(_JOB)
+    if job is None or job.state is not JobState.DONE:
+        return None
+    outcome: AverageOutcome = job.result()
+    return outcome if st.session_state.get("_averaged") == _place(chosen) else None
+
+
+def _place(chosen: Selection) -> tuple[str, int]:
+    return str(chosen.dataset.path), chosen.round.number
+
+
+def shown(chosen: Selection, outcome: AverageOutcome | None) -> AggregateComparison:
+    """The round's aggregates; the fresh one is looked at, or else the newest."""
+    fresh = FileIdentity.of(outcome.path) if outcome else None
+    return cache.compared(chosen.round, chosen.aggregate, fresh)
+
+
+def scores(compared: AggregateComparison) -> list[AggregateScore]:
+    """The measured aggregates, for the strip."""
+    return [
+        AggregateScore(row.name, row.score, row.name == compared.name)
+        for row in compared.rows
+        if row.score is not None
+    ]
+
+
+def outcome_actions(chosen: Selection, outcome: AverageOutcome | None) -> None:
+    """Save or download what was made."""
+    fresh = _fresh(outcome)
+    aggregate = fresh or (chosen.round.aggregates[chosen.aggregate] if chosen.aggregate else None)
+    if outcome is not None:
+        left = f", {len(outcome.left_out)} left out" if outcome.left_out else ""
+        st.success(
+            f"{outcome.name} of {len(outcome.clients)} clients{left}, in {outcome.seconds:.2f} s.",
+            icon=":material/check:",
+        )
+        if st.button("Save into the dataset", icon=":material/save:", width="stretch"):
+            with widgets.errors_in_place():
+                _save(chosen, outcome)
+    if aggregate is not None:
+        _downloads(chosen, aggregate)
+
+
+def _fresh(outcome: AverageOutcome | None) -> Aggregate | None:
+    if outcome is None:
+        return None
+    return cache.opened(outcome.path).round().aggregates[outcome.name]
+
+
+def _save(chosen: Selection, outcome: AverageOutcome) -> None:
+    saved = saving.save_aggregate(chosen.dataset, outcome)
+    jobs.forget(_JOB)
+    state.ask_for(saved.name)
+    st.toast(f"Saved in {saved.name}.", icon=":material/check:")
+    st.rerun()
+
+
+def _downloads(chosen: Selection, aggregate: Aggregate) -> None:
+    name = f"{chosen.dataset.path.stem}-round{chosen.round.number}-{aggregate.name}"
+    with st.container(horizontal=True, gap="small"):
+        for ending in NUMPY_FORMATS:
+            st.download_button(
+                ending,
+                functools.partial(saving.exported, aggregate, ending),
+                file_name=f"{name}{ending}",
+                icon=":material/download:",
+                key=f"download{ending}",
+                on_click="ignore",
+            )
+
+
+def invitation() -> None:
+    """What to do in a round without an aggregate."""
+    with st.container(border=True, width=560):
+        st.markdown(
+            "**This round has no aggregate yet.** Choose a weighting and average it: the pictures "
+            "of what changed appear here."
+        )
+
+
+def aggregate_table(compared: AggregateComparison) -> None:
+    """All aggregates of the round side by side."""
+    widgets.section("Aggregates of this round", "Saved ones, and the one that was just made.")
+    rows = [
+        {
+            "Aggregate": wording.plain_text(row.name),
+            "Weighting": row.weighting,
+            (compared.metric or "score").capitalize(): wording.named_number(row.score),
+            "Moved": wording.named_percentage(row.moved),
+            "": "saved" if row.saved else ":orange-badge[not saved]",
+        }
+        for row in compared.rows
+    ]
+    st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)

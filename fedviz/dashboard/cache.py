@@ -1,0 +1,182 @@
+"""What is computed once and kept: keyed by the file's identity, never by arrays.
+
+``st.cache_resource`` hands out what it keeps without copying it; nobody changes what it gets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from fedviz import generation
+from fedviz.analysis import aggregates, courses, health, statistics
+from fedviz.analysis import before_after as comparison
+from fedviz.analysis import check as checking
+from fedviz.analysis.heatmap import histogram, shared_limit
+from fedviz.dashboard.engine import Engine
+from fedviz.dataset import FileIdentity, Round, WeightDataset
+from fedviz.training.partitions import label_counts
+
+__all__ = [
+    "before_after",
+    "cell_story",
+    "checked",
+    "compared",
+    "distances_by_round",
+    "engine",
+    "label_shares",
+    "metric_courses",
+    "movements",
+    "opened",
+    "round_health",
+    "small_histogram",
+    "summary",
+]
+
+_SMALL_DATASET_BYTES = 256 * 2**20
+"""Up to this size every round is summarised; above it only the one that is shown."""
+
+_SMALL_BINS = 17
+
+
+def _dataset_key(dataset: WeightDataset) -> tuple[Any, ...]:
+    return dataclasses.astuple(dataset.identity)
+
+
+def _round_key(round_: Round) -> tuple[Any, ...]:
+    return (*_dataset_key(round_.dataset), round_.number)
+
+
+_KEYS: dict[str | type[Any], Any] = {WeightDataset: _dataset_key, Round: _round_key}
+
+
+@st.cache_resource(show_spinner=False)
+def engine() -> Engine:
+    """The one engine of this server."""
+    return Engine()
+
+
+def opened(path: Path) -> WeightDataset:
+    """A dataset, opened once for each state of its file."""
+    return _opened(FileIdentity.of(path))
+
+
+@st.cache_resource(show_spinner=False, max_entries=16)
+def _opened(identity: FileIdentity) -> WeightDataset:
+    return WeightDataset(identity.path)
+
+
+@st.cache_resource(
+    show_spinner="Reading the weights of the round …", max_entries=256, hash_funcs=_KEYS
+)
+def summary(round_: Round, aggregate: str | None) -> statistics.RoundSummary:
+    """Statistics of a round, against one of its aggregates."""
+    return statistics.summarise_round(round_, round_.aggregates[aggregate] if aggregate else None)
+
+
+def round_health(round_: Round, aggregate: str | None) -> health.RoundHealth:
+    """Whether a round is fit to be averaged."""
+    return health.round_health(round_, summary(round_, aggregate))
+
+
+@st.cache_resource(show_spinner="Comparing the clients …", max_entries=64, hash_funcs=_KEYS)
+def checked(round_: Round, reference: str) -> checking.CheckReport:
+    """The mismatches of one round."""
+    return checking.check(round_.dataset, reference, round=round_.number)
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=_KEYS)
+def movements(dataset: WeightDataset, tensor: str, aggregate: str) -> list[float]:
+    """‖aggregate − server‖ of a tensor, round by round."""
+    return statistics.movement_by_round(dataset.rounds, tensor, aggregate)
+
+
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=_KEYS)
+def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list[float]] | None:
+    """Each client's distance to the aggregate, round by round; None for a large dataset."""
+    if dataset.nbytes > _SMALL_DATASET_BYTES:
+        return None
+    distances: dict[str, list[float]] = {client: [] for client in dataset.client_ids}
+    for each in dataset.rounds:
+        found = _distances(each, aggregate)
+        for client, course in distances.items():
+            course.append(found.get(client, float("nan")))
+    return distances
+
+
+def _distances(round_: Round, aggregate: str) -> dict[str, float]:
+    if aggregate not in round_.aggregates:
+        return {}
+    values = np.asarray(summary(round_, aggregate).distances).tolist()
+    return dict(zip((record.id for record in round_.conforming), values, strict=True))
+
+
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=_KEYS)
+def metric_courses(dataset: WeightDataset) -> courses.MetricCourses | None:
+    """What was measured, round by round."""
+    return courses.metric_courses(dataset)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=_KEYS)
+def small_histogram(round_: Round, tensor: str, aggregate: str | None) -> list[int]:
+    """Counts of a tensor's values in the aggregate, or in the server model without one."""
+    weights = round_.aggregates[aggregate] if aggregate else round_.server
+    if weights is None:
+        return []
+    values = weights[tensor].astype("f4")
+    return histogram(values, shared_limit([values], 100), _SMALL_BINS).counts.tolist()
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+def before_after(
+    round_: Round,
+    tensor: str,
+    clients: tuple[str, str],
+    aggregate: str | None,
+    percentile: float,
+    magnified: bool,
+) -> comparison.BeforeAfter:
+    """One tensor before and after averaging."""
+    return comparison.before_after(
+        round_, tensor, clients, aggregate, percentile=percentile, magnified=magnified
+    )
+
+
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=_KEYS)
+def cell_story(
+    round_: Round,
+    tensor: str,
+    index: tuple[int, ...],
+    clients: tuple[str, str],
+    aggregate: str | None,
+) -> comparison.CellStory:
+    """One cell of a tensor in every model."""
+    return comparison.cell_story(round_, tensor, index, clients, aggregate)
+
+
+@st.cache_resource(
+    show_spinner="Reading the weights of the round …", max_entries=64, hash_funcs=_KEYS
+)
+def compared(
+    round_: Round, aggregate: str | None, fresh: FileIdentity | None
+) -> aggregates.AggregateComparison:
+    """The aggregates of a round; ``fresh`` is the file of one that is not saved yet."""
+    unsaved = next(iter(_opened(fresh).round().aggregates.values())) if fresh else None
+    looked_at = unsaved or (round_.aggregates[aggregate] if aggregate else None)
+    return aggregates.compare_aggregates(round_, looked_at, unsaved)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def label_shares(request: generation.GenerateRequest) -> np.ndarray | None:
+    """Examples of each label that each client would get: int64 of shape (clients, classes).
+
+    None for a regression, whose targets are no labels.
+    """
+    parts, data = generation.shares_of_clients(request)
+    if data.num_classes is None:
+        return None
+    return label_counts(data.y_train, parts, data.num_classes)

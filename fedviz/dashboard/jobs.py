@@ -1,0 +1,64 @@
+"""Jobs as pages see them: started, watched, cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from fedviz.dashboard import cache, widgets
+from fedviz.dashboard.engine import Job, JobState, Task
+
+__all__ = ["current", "forget", "panel", "start"]
+
+_POLL_SECONDS = 0.4
+
+
+def start(slot: str, title: str, task: Task, *arguments: Any) -> None:
+    """Start a job; ``slot`` is where this session keeps it."""
+    forget(slot)
+    st.session_state[slot] = cache.engine().submit(slot, title, task, *arguments).id
+
+
+def current(slot: str) -> Job | None:
+    """The session's job of a slot; after a reload of the page the one that still runs."""
+    jobs = cache.engine().jobs
+    job = jobs.get(st.session_state.get(slot, -1))
+    if job is None:
+        job = next((j for j in jobs.values() if j.kind == slot and j.active), None)
+        if job is not None:
+            st.session_state[slot] = job.id
+    return job
+
+
+def forget(slot: str) -> None:
+    """Let go of a finished job."""
+    job = current(slot)
+    if job is not None and not job.active:
+        cache.engine().forget(job)
+    st.session_state.pop(slot, None)
+
+
+def panel(slot: str) -> None:
+    """How far a job is, and a button to cancel it; what went wrong, if it did."""
+    job = current(slot)
+    if job is None:
+        return
+    if job.active:
+        _watch(slot)
+    elif job.state is JobState.FAILED:
+        st.error(widgets.literal(job.error), icon=":material/error:")
+    elif job.state is JobState.CANCELLED:
+        st.info("Cancelled; nothing was written.", icon=":material/info:")
+
+
+@st.fragment(run_every=_POLL_SECONDS)
+def _watch(slot: str) -> None:
+    job = current(slot)
+    if job is None or not job.active:
+        st.rerun()
+        return
+    progress = job.progress
+    st.progress(progress.fraction, text=f"{progress.message} · {job.seconds:.0f} s")
+    if st.button("Cancel", icon=":material/close:", key=f"cancel_{slot}"):
+        job.cancel()

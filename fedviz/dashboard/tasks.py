@@ -1,0 +1,80 @@
+"""What the engine does for the dashboard. This module knows no Streamlit.
+
+Each task gets plain values and paths and returns the same; its ``folder`` is the job's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedviz.dataset import WeightDataset
+from fedviz.generation import GenerateRequest, generate
+from fedviz.progress import ProgressCallback
+from fedviz.results import measured, save_average
+from fedviz.writer import WeightDatasetWriter
+
+__all__ = ["AverageOutcome", "run_average", "run_generate"]
+
+
+@dataclass(frozen=True)
+class AverageOutcome:
+    """An aggregate that was made and not saved yet.
+
+    ``path`` is a dataset with the server model and the aggregate, in the job's folder.
+    """
+
+    path: Path
+    name: str
+    round: int
+    clients: tuple[str, ...]
+    left_out: tuple[str, ...]
+    engine: str
+    seconds: float
+
+
+def run_generate(
+    request: GenerateRequest, target: Path, *, folder: Path, progress: ProgressCallback
+) -> Path:
+    """Generate a dataset."""
+    del folder
+    return generate(request, target, progress)
+
+
+def run_average(
+    path: Path,
+    round_number: int,
+    aggregator: str,
+    weighting: str,
+    leave_out: bool,
+    *,
+    folder: Path,
+    progress: ProgressCallback,
+) -> AverageOutcome:
+    """Average a round into a dataset of the job's own, and measure the aggregate if possible."""
+    from fedviz.aggregation.average import average
+
+    target = folder / "aggregate.h5"
+    with WeightDataset(path) as dataset:
+        result = average(
+            dataset,
+            round_number,
+            weighting=weighting,
+            aggregator=aggregator,
+            divergent="leave-out" if leave_out else "refuse",
+            progress=progress,
+        )
+        name = save_average(result, dataset, target)
+        metrics = measured(result, dataset, name)
+    if metrics:
+        with WeightDatasetWriter.append(target) as writer:
+            writer.write_metrics(0, metrics)
+    return AverageOutcome(
+        target,
+        name,
+        result.round,
+        result.clients,
+        result.left_out,
+        result.engine,
+        result.seconds,
+    )

@@ -1,0 +1,130 @@
+"""What every page is made of: its style, head, sections, charts and notes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from fedviz.errors import FedvizError
+from fedviz.figures.theme import CONFIG, Theme, template, theme_for
+
+__all__ = [
+    "Chip",
+    "answer",
+    "chart",
+    "chips",
+    "crumbs",
+    "errors_in_place",
+    "head",
+    "how_to_read",
+    "literal",
+    "metrics",
+    "section",
+    "style",
+    "theme",
+]
+
+Badge = Literal["red", "orange", "yellow", "blue", "green", "violet", "gray", "grey", "primary"]
+Chip = tuple[str, str | None, Badge]
+"""Label, icon and colour: grey where all is well, orange to know, red to act."""
+
+FINE, KNOW, ACT = ":material/check:", ":material/warning:", ":material/error:"
+
+_STYLE = (Path(__file__).parent / "style.css").read_text()
+
+
+def theme() -> Theme:
+    """The colours of the mode that the browser shows."""
+    return theme_for("dark" if st.context.theme.type == "dark" else "light")
+
+
+def style() -> None:
+    """The little that Streamlit's theme cannot say."""
+    st.html(f"<style>{_STYLE.replace('PAGE_COLOUR', theme().page)}</style>")
+
+
+def crumbs() -> DeltaGenerator:
+    """The row of the breadcrumb."""
+    return st.container(horizontal=True, key="crumbs", gap="xxsmall", vertical_alignment="center")
+
+
+def head(title: str, question: str) -> None:
+    """The page's title and the question that it answers."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="head"):
+        st.title(title, anchor=False, width="content")
+        st.markdown(f":gray[{question}]", width="content")
+
+
+def answer(sentence: str) -> None:
+    """One computed sentence."""
+    st.header(sentence, anchor=False)
+
+
+def chips(items: Sequence[Chip]) -> None:
+    """A row of small facts."""
+    with st.container(horizontal=True, gap="xsmall", key="chips"):
+        for label, icon, colour in items:
+            st.badge(label, icon=icon, color=colour)
+
+
+def metrics(items: Sequence[tuple[str, str]], width: int = 160) -> None:
+    """The numbers that matter: label and value."""
+    with st.container(horizontal=True, gap="medium", key="numbers"):
+        for label, value in items:
+            st.metric(label, value, width=width)
+
+
+def section(title: str, note: str = "") -> None:
+    """The head of a section."""
+    with st.container(gap=None):
+        st.subheader(title, anchor=False)
+        if note:
+            st.markdown(f":small[:gray[{note}]]")
+
+
+def chart(
+    figure: go.Figure,
+    key: str,
+    *,
+    wide: Literal["", "mid", "wide"] = "",
+    on_select: Callable[[], None] | Literal["ignore"] = "ignore",
+    selection_mode: Literal["points", "box"] = "points",
+) -> Any:
+    """Show a figure; on a narrow screen a ``mid`` or ``wide`` one scrolls sideways."""
+    figure.update_layout(template=template(theme()))
+    with st.container(key=f"{wide}_{key}" if wide else f"plain_{key}"):
+        return st.plotly_chart(
+            figure,
+            theme=None,
+            config=dict(CONFIG),
+            key=key,
+            width="stretch",
+            on_select=on_select,
+            selection_mode=selection_mode,
+        )
+
+
+def how_to_read(text: str) -> None:
+    """The folded note at the end of a page."""
+    with st.expander("How to read this", icon=":material/help:", type="compact"):
+        st.markdown(text)
+
+
+@contextlib.contextmanager
+def errors_in_place() -> Iterator[None]:
+    """Show what went wrong where it went wrong; the rest of the page stays."""
+    try:
+        yield
+    except FedvizError as error:
+        st.error(literal(str(error)), icon=":material/error:")
+
+
+def literal(message: str) -> str:
+    """A message with names from files in it, which must not be read as Markdown."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|$:~" else c for c in message)

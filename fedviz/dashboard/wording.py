@@ -1,0 +1,253 @@
+"""The sentences that pages say, from facts that the analysis found."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fedviz.analysis.aggregates import AggregateComparison
+from fedviz.analysis.before_after import BeforeAfter
+from fedviz.analysis.check import CheckReport
+from fedviz.analysis.courses import aggregate_scores, client_scores, metric_of
+from fedviz.analysis.health import RoundHealth
+from fedviz.analysis.statistics import RoundSummary
+from fedviz.dashboard.state import Selection
+from fedviz.dashboard.widgets import ACT, FINE, KNOW, Chip, literal
+from fedviz.dataset import Round, WeightDataset
+from fedviz.figures.text import byte_size, counted, decimals, number, percentage
+from fedviz.generation import GenerateRequest
+from fedviz.signature import MismatchKind
+
+__all__ = [
+    "averaging_answer",
+    "clients_note",
+    "file_note",
+    "generate_answer",
+    "generated",
+    "heatmap_answer",
+    "named_number",
+    "named_percentage",
+    "overview_answer",
+    "overview_chips",
+    "overview_metrics",
+    "plain",
+    "signatures_answer",
+    "signatures_chips",
+    "spelled",
+]
+
+_SPELLED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
+
+
+def spelled(count: int) -> str:
+    """A number that begins a sentence."""
+    return _SPELLED[count] if count < len(_SPELLED) else f"{count:,}"
+
+
+def plain(name: str) -> str:
+    """A name from a file inside Markdown: as code, in which only backticks mean anything."""
+    line = "".join(c if c.isprintable() else "�" for c in name)
+    return f"`{line.replace('`', 'ˋ')}`"
+
+
+def overview_answer(dataset: WeightDataset, round_: Round, health: RoundHealth) -> str:
+    """Whether the round is fit to be averaged."""
+    if not health.clients:
+        return "This round has no clients: there is nothing to average."
+    if not health.fit:
+        return (
+            f":red[{len(health.unfit)} of {counted(health.clients, 'client')}] of round "
+            f"{round_.number} cannot be averaged as they are."
+        )
+    clients = f"{spelled(health.clients)} client{'s' if health.clients > 1 else ''}"
+    rounds = counted(len(dataset.rounds), "round")
+    return f"{clients}, one signature, {rounds}: fit to be averaged."
+
+
+def overview_chips(dataset: WeightDataset, health: RoundHealth) -> list[Chip]:
+    """Health at a glance."""
+    agree = health.clients - len(health.divergent)
+    chips: list[Chip] = [
+        (f"{agree} of {health.clients} signatures agree", ACT, "red")
+        if health.divergent
+        else (f"{agree} of {health.clients} signatures agree", FINE, "gray"),
+        (f"{counted(len(health.nonfinite), 'client')} with NaN or infinite values", ACT, "red")
+        if health.nonfinite
+        else ("all values finite", FINE, "gray"),
+        (f"num_examples unknown or 0 for {len(health.unweighted)}", KNOW, "orange")
+        if health.unweighted
+        else ("num_examples known, all above 0", FINE, "gray"),
+        (f"{health.dtypes[0]} throughout", FINE, "gray")
+        if len(health.dtypes) == 1
+        else (f"mixed dtypes: {', '.join(health.dtypes)}", KNOW, "orange"),
+    ]
+    if health.skewed:
+        label = f"labels skewed: two labels make up over 70% in {len(health.skewed)}"
+        chips.append((label, KNOW, "orange"))
+    if dataset.ground_truth:
+        label = f"{counted(len(dataset.ground_truth), 'fault')} injected on purpose"
+        chips.append((label, ":material/science:", "gray"))
+    return chips
+
+
+def overview_metrics(chosen: Selection, summary: RoundSummary) -> list[tuple[str, str]]:
+    """The numbers that matter, each with its label."""
+    dataset, round_ = chosen.dataset, chosen.round
+    known = [r.num_examples for r in round_.records if r.num_examples is not None]
+    numbers = [each.number for each in dataset.rounds]
+    span = f"Rounds, {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else "Round"
+    items = [
+        ("Clients in this round", f"{len(round_.records):,}"),
+        (span, f"{len(numbers):,}"),
+        (
+            f"Parameters, in {counted(len(dataset.signature), 'tensor')}",
+            f"{dataset.num_parameters:,}",
+        ),
+    ]
+    if known:
+        items.append((f"Examples, {min(known):,} to {max(known):,} each", f"{sum(known):,}"))
+    metric = metric_of(round_)
+    scores = aggregate_scores(round_, metric) if metric else {}
+    if metric and chosen.aggregate in scores:
+        items.append((f"Aggregate's {metric}", decimals(scores[chosen.aggregate])))
+    distances = summary.distances[np.isfinite(summary.distances)]
+    if distances.size:
+        items.append(("Mean distance to it", named_number(float(distances.mean()))))
+    return items
+
+
+def clients_note(dataset: WeightDataset, round_: Round) -> str:
+    """How the clients came to be."""
+    recipe = dataset.recipe
+    if recipe.get("mode") == "train":
+        data, partition = plain_text(recipe["data"]), plain_text(recipe["partition"])
+        return f"Each trained from the same server model on its share of {data}, {partition}."
+    if recipe.get("mode") == "perturb":
+        relative = " of each tensor's rms" if recipe.get("relative") else ""
+        return f"Each is the server model plus noise of deviation {recipe['stddev']:g}{relative}."
+    return f"{counted(len(round_.records), 'client')} of round {round_.number}."
+
+
+def file_note(dataset: WeightDataset) -> str:
+    """What the file is."""
+    return (
+        f"{byte_size(dataset.nbytes)}, written by {plain_text(dataset.producer)}, "
+        f"{dataset.created[:10]}."
+    )
+
+
+def plain_text(value: object) -> str:
+    """A value from a file as text in Markdown, where no character has a meaning."""
+    return literal(str(value))
+
+
+def signatures_answer(report: CheckReport, clients: int, reference: str) -> str:
+    """How many clients differ, and what that means."""
+    named = {"server": "the server model", "majority": "the majority"}
+    whom = named.get(reference, f"client {plain_text(reference)}")
+    concerned = len(report.clients_concerned)
+    if not concerned:
+        return f"All {counted(clients, 'client')} agree with {whom}; every value is finite."
+    verb = "differs" if concerned == 1 else "differ"
+    return f":red[{concerned} of {counted(clients, 'client')} {verb}] from {whom}."
+
+
+def signatures_chips(report: CheckReport, round_: Round) -> list[Chip]:
+    """How many mismatches, and how much of the data they concern."""
+    if report.consistent:
+        return [(f"{counted(len(round_.records), 'client')} compared", FINE, "gray")]
+    kinds = {each.mismatch.kind for each in report.mismatches}
+    count = len(report.mismatches)
+    chips: list[Chip] = [
+        (
+            f"{counted(count, 'mismatch', 'mismatches')} of {counted(len(kinds), 'kind')}",
+            None,
+            "gray",
+        )
+    ]
+    examples = {record.id: record.num_examples or 0 for record in round_.records}
+    total = sum(examples.values())
+    if total:
+        share = sum(examples[client] for client in report.clients_concerned) / total
+        chips.append((f"{percentage(share, 0)} of the examples concerned", None, "gray"))
+    refused = any(each.mismatch.kind is not MismatchKind.NONFINITE for each in report.mismatches)
+    if refused:
+        chips.append(("TFF refuses this round", ACT, "red"))
+    else:
+        chips.append(("TFF averages it without a word", KNOW, "orange"))
+    return chips
+
+
+def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
+    """What averaging did to a tensor."""
+    for client, count in zip(clients, view.nonfinite, strict=True):
+        if count:
+            verb = "is" if count == 1 else "are"
+            return f":red[{counted(count, 'cell')} of {plain(client)} {verb} not finite.]"
+    if math.isnan(view.moved):
+        return "This round has no aggregate yet: average it to see what that changes."
+    distances = dict(zip(clients, view.distances, strict=True))
+    ended = " and ".join(f"{plain_text(c)} {percentage(d)}" for c, d in distances.items())
+    return f"Averaging moved this tensor by {percentage(view.moved)}; {ended} from the aggregate."
+
+
+def averaging_answer(shown: AggregateComparison) -> str:
+    """What the aggregate gained."""
+    if shown.name is None:
+        return "This round has no aggregate yet. Average it."
+    row = next(row for row in shown.rows if row.name == shown.name)
+    name = plain_text(shown.name)
+    if row.score is None:
+        return f"The {name} lies {percentage(row.moved)} from the server model of the round."
+    sentences = [f"The {name} reaches :green[**{decimals(row.score)}**]."]
+    known = shown.clients[np.isfinite(shown.clients)]
+    if known.size:
+        best = known.max() if shown.metric == "accuracy" else known.min()
+        rest = f"The best client alone reaches {decimals(float(best))}"
+        if shown.server is not None:
+            rest += f", the server model before the round {decimals(shown.server)}"
+        sentences.append(f"{rest}.")
+    return " ".join(sentences)
+
+
+def named_percentage(share: float) -> str:
+    """A share for a table; a dash where there is none."""
+    return "–" if math.isnan(share) else percentage(share)
+
+
+def named_number(value: float | None) -> str:
+    """A number for a metric; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else number(value)
+
+
+def generate_answer(request: GenerateRequest | None) -> str:
+    """What would be made."""
+    if request is None:
+        return "Something is missing before this can start."
+    clients, rounds = counted(request.clients, "client"), counted(request.rounds, "round")
+    if request.mode == "train":
+        return f"{clients} train for {rounds}, {plain_text(request.partition)}."
+    relative = " of each tensor's rms" if request.relative else ""
+    return f"{clients}, {rounds}, noise of deviation {request.stddev:g}{relative}."
+
+
+def generated(dataset: WeightDataset) -> str:
+    """What was made, and what it is worth."""
+    made = (
+        f"{plain_text(dataset.path.name)}: {counted(len(dataset.rounds), 'round')} of "
+        f"{counted(len(dataset.client_ids), 'client')}, {byte_size(dataset.nbytes)}."
+    )
+    last = dataset.round()
+    metric = metric_of(last)
+    if metric is None:
+        return made
+    scores = aggregate_scores(last, metric)
+    alone = [score for score in client_scores(last, metric).values() if math.isfinite(score)]
+    if not scores or not alone:
+        return made
+    aggregate, mean = next(iter(scores.values())), sum(alone) / len(alone)
+    return (
+        f"{made} The aggregate's {metric} is {decimals(aggregate)}, "
+        f"the average client's {decimals(mean)}."
+    )

@@ -1,0 +1,1 @@
+"""Weights from the files of other programs."""

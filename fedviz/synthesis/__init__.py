@@ -1,0 +1,1 @@
+"""Clients that are perturbed, and faults that are injected with their ground truth known."""

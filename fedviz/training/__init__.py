@@ -1,0 +1,1 @@
+"""Architectures, training data, partitions, and local training in TensorFlow Federated."""

@@ -1,0 +1,101 @@
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedviz.aggregation.federated_mean import federated_mean_in_memory, federated_mean_of_rows
+from fedviz.aggregation.memory_map import mapped_tensor
+from fedviz.dataset import WeightDataset
+from fedviz.errors import EngineError, InvalidArgumentError, SignatureError
+from tests.aggregation.helpers import (
+    f32,
+    numpy_mean,
+    random_clients,
+    rounding_bound,
+    ulps,
+    write_round,
+)
+
+pytestmark = pytest.mark.tff
+
+NUM_CLIENTS = 6
+CLIENTS = random_clients(NUM_CLIENTS)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write_round(tmp_path_factory.mktemp("mean") / "clients.h5", CLIENTS)
+
+
+@pytest.fixture(scope="module")
+def tensors(path):
+    with WeightDataset.open(path) as dataset:
+        round_ = dataset.round()
+        return [mapped_tensor(round_, spec) for spec in dataset.signature]
+
+
+def test_in_memory_by_hand():
+    clients = [[f32(1, 2), np.float16([1])], [f32(5, -2), np.float16([4])]]
+
+    kernel, bias = federated_mean_in_memory(clients, [1, 3])
+
+    np.testing.assert_array_equal(kernel, f32(4, -1))
+    np.testing.assert_array_equal(bias, np.float16([3.25]))
+    assert (kernel.dtype, bias.dtype) == (np.float32, np.float16)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    weights=st.lists(st.integers(0, 10**6), min_size=NUM_CLIENTS, max_size=NUM_CLIENTS).filter(any),
+    num_shards=st.integers(1, 8),
+)
+def test_rows_agree_with_numpy_and_with_the_reference(tensors, weights, num_shards):
+    mapped = federated_mean_of_rows(tensors, np.array(weights), num_shards)
+    reference = federated_mean_in_memory([list(c.values()) for c in CLIENTS], weights)
+
+    for name, found, other in zip(CLIENTS[0], mapped, reference, strict=True):
+        arrays = [client[name] for client in CLIENTS]
+        assert (found.dtype, found.shape) == (arrays[0].dtype, arrays[0].shape)
+        assert ulps(found, numpy_mean(arrays, weights), arrays) <= rounding_bound(found.dtype)
+        assert ulps(found, other, arrays) <= max(1, rounding_bound(found.dtype))
+
+
+def test_weights_decide(tensors):
+    weighted = federated_mean_of_rows(tensors, np.array([1, 2, 3, 4, 5, 6]))
+    uniform = federated_mean_of_rows(tensors, np.ones(NUM_CLIENTS))
+    last = federated_mean_of_rows(tensors, np.array([0, 0, 0, 0, 0, 6]))
+
+    assert np.abs(weighted[0] - uniform[0]).max() > 0.01
+    np.testing.assert_array_equal(last[0], CLIENTS[5]["dense/kernel"])
+
+
+def test_no_tensors():
+    assert federated_mean_of_rows([], np.ones(3)) == []
+
+
+def test_in_memory_errors():
+    with pytest.raises(InvalidArgumentError, match="0 clients and 0 weights"):
+        federated_mean_in_memory([], [])
+    with pytest.raises(InvalidArgumentError, match="1 clients and 2 weights"):
+        federated_mean_in_memory([[f32(1)]], [1, 2])
+    with pytest.raises(SignatureError, match=r"client 1, tensor 0: expected float32\[1\], found"):
+        federated_mean_in_memory([[f32(1)], [f32(1, 2)]], [1, 1])
+    with pytest.raises(SignatureError, match="tensor 0: a mean needs real numbers, found int64"):
+        federated_mean_in_memory([[np.int64(1)]], [1])
+
+
+def test_vanished_and_shortened_files_are_errors_and_the_next_call_works(tensors, tmp_path):
+    kernel = tensors[0]
+    vanished = dataclasses.replace(kernel, path=os.fsencode(tmp_path / "gone.h5"))
+    shortened = dataclasses.replace(kernel, file_bytes=kernel.file_bytes + (1 << 20))
+
+    with pytest.raises(EngineError, match=r"gone\.h5; No such file"):
+        federated_mean_of_rows([vanished], np.ones(NUM_CLIENTS))
+    with pytest.raises(EngineError, match="the TFF worker reports"):
+        federated_mean_of_rows([shortened], np.ones(NUM_CLIENTS))
+
+    (found,) = federated_mean_of_rows([kernel], np.array([0, 1, 0, 0, 0, 0]))
+    np.testing.assert_array_equal(found, CLIENTS[1]["dense/kernel"])

@@ -1,0 +1,311 @@
+"""Heatmaps: one scale, marks for what has no colour, real indices."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from fedviz.analysis.heatmap import (
+    MatrixLayout,
+    as_matrix,
+    histogram,
+    layout_for,
+    reduce_cells,
+    spikes,
+)
+from fedviz.figures.heatmaps import (
+    HeatmapPanel,
+    contribution_bars,
+    heatmap_grid,
+    histogram_figure,
+    large_heatmap,
+    minimap,
+    panels_per_row,
+)
+from fedviz.figures.theme import DARK, LIGHT
+
+LIMIT = 0.5
+
+
+def panel(
+    values: np.ndarray, layout: MatrixLayout, title: str = "server", magnification: int = 1
+) -> HeatmapPanel:
+    matrix = as_matrix(values, layout)
+    return HeatmapPanel(
+        title,
+        LIGHT.server,
+        reduce_cells(matrix, gap=layout.gap),
+        histogram(matrix, LIMIT / magnification, gap=layout.gap),
+        "rms 0.1",
+        magnification,
+    )
+
+
+def grid(shape: tuple[int, ...], count: int = 6, **options: object) -> go.Figure:
+    layout = layout_for(shape, "dense/kernel")
+    values = np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
+    panels = [panel(values, layout, f"panel {k}") for k in range(count)]
+    return heatmap_grid(panels, LIMIT, layout, LIGHT, **options)  # type: ignore[arg-type]
+
+
+def heatmaps(figure: go.Figure) -> list[go.Heatmap]:
+    return [trace for trace in figure.data if trace.type == "heatmap"]
+
+
+def titles(figure: go.Figure) -> list[str]:
+    return [a.text for a in figure.layout.annotations]
+
+
+def test_all_panels_share_one_scale() -> None:
+    figure = grid((64, 32))
+    assert len(heatmaps(figure)) == 6
+    assert {trace.coloraxis for trace in heatmaps(figure)} == {"coloraxis"}
+    axis = figure.layout.coloraxis
+    assert (axis.cmin, axis.cmax, axis.cmid) == (-LIMIT, LIMIT, 0)
+    assert axis.colorscale[5] == (0.5, LIGHT.page)
+    assert axis.colorbar.ticktext == (" −0.5", " −0.25", " 0", " 0.25", " 0.5")
+
+
+def test_magnified_differences_keep_their_values_on_a_narrower_scale() -> None:
+    layout = layout_for((4, 3))
+    values = np.full((4, 3), 0.01, np.float32)
+    figure = heatmap_grid(
+        [panel(values, layout), panel(values, layout, "c00 − aggregate", 8)], LIMIT, layout, LIGHT
+    )
+    assert heatmaps(figure)[1].coloraxis == "coloraxis8"
+    assert figure.layout.coloraxis8.cmax == LIMIT / 8
+    assert figure.layout.coloraxis8.showscale is False
+    np.testing.assert_array_equal(heatmaps(figure)[1].z, values)
+    assert any(text.endswith("<b>c00 − aggregate × 8</b>") for text in titles(figure))
+
+
+@pytest.mark.parametrize(
+    ("shape", "per_row"),
+    [((64, 32), 6), ((10, 10), 6), ((32, 128), 3), ((512, 512), 3), ((2000, 10), 6)],
+)
+def test_panels_stand_by_their_aspect(shape: tuple[int, int], per_row: int) -> None:
+    assert panels_per_row(shape, 6) == per_row
+    assert panels_per_row(shape, 2) == 2
+    figure = grid(shape)
+    firsts = {round(figure.layout[f"xaxis{k}"].domain[0], 6) for k in range(1, 7)}
+    assert len(firsts) == per_row
+
+
+def test_panels_do_not_overlap_and_the_height_follows_the_aspect() -> None:
+    figure = grid((64, 32))
+    right = [figure.layout[f"xaxis{k}"].domain for k in range(1, 7)]
+    assert all(a[1] < b[0] for a, b in pairwise(right))
+    heat, bars = figure.layout.yaxis.domain, figure.layout.yaxis7.domain
+    assert bars[1] < heat[0]
+    pixels = (heat[1] - heat[0]) * figure.layout.height
+    width = (right[0][1] - right[0][0]) * (1200 - 112)
+    assert pixels == pytest.approx(2 * width, rel=0.01)
+    assert 400 < figure.layout.height < 640
+
+
+def test_axes_are_numbered_in_the_tensor_s_indices() -> None:
+    figure = grid((64, 32))
+    assert tuple(figure.layout.xaxis.range) == (-0.5, 31.5)
+    assert tuple(figure.layout.yaxis.range) == (63.5, -0.5)
+    assert figure.layout.xaxis.tickvals == (0, 8, 16, 24)
+    assert figure.layout.yaxis.title.text == "input"
+    assert figure.layout.xaxis.title.text == "unit"
+    assert figure.layout.yaxis2.showticklabels is False
+
+
+def test_nan_and_infinite_cells_are_marked_apart_and_counted() -> None:
+    layout = layout_for((6, 5))
+    values = np.zeros((6, 5), np.float32)
+    values[1:3, 2:5] = np.nan
+    values[4, 0] = -np.inf
+    values[5, 4] = 0.9
+    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, LIGHT)
+    nan, infinite = (next(t for t in figure.data if t.name == name) for name in ("NaN", "infinite"))
+    # One rectangle of 2 × 3 cells, and one cell.
+    assert (nan.base, nan.x, nan.y, nan.width) == ((1.5,), (3,), (1.5,), (2,))
+    assert (infinite.base, infinite.x, infinite.y, infinite.width) == ((-0.5,), (1,), (4.0,), (1,))
+    assert nan.marker.pattern.shape != infinite.marker.pattern.shape
+    assert np.isnan(heatmaps(figure)[0].z).sum() == 7
+    note = next(text for text in titles(figure) if "NaN" in text)
+    assert "6 NaN, 1 infinite" in note
+    assert "4.3% clipped" in note
+    assert LIGHT.failure in note
+
+
+def test_many_scattered_cells_are_marked_flat() -> None:
+    layout = layout_for((60, 60))
+    values = np.zeros((60, 60), np.float32)
+    values[::2, ::2] = np.nan
+    values[1, 1] = np.inf
+    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, DARK)
+    flat = next(t for t in figure.data if t.name == "not finite")
+    assert (np.nansum(flat.z == 0), np.nansum(flat.z == 1)) == (900, 1)
+    assert flat.colorscale == ((0, DARK.faint), (1, DARK.ink))
+
+
+def test_clipped_values_colour_the_end_bars() -> None:
+    layout = layout_for((2, 2))
+    figure = heatmap_grid(
+        [panel(np.array([[0, 0.9], [0, 0]], np.float32), layout)], LIMIT, layout, LIGHT
+    )
+    bars = next(t for t in figure.data if t.type == "bar")
+    assert bars.marker.color[-1] == LIGHT.diverging[-1]
+    assert set(bars.marker.color[:-1]) == {LIGHT.faint}
+    assert bars.customdata[-1] == 25
+    assert any("25.0% clipped" in text for text in titles(figure))
+
+
+def test_gaps_between_tiles_are_neither_coloured_nor_marked() -> None:
+    layout = layout_for((3, 3, 4, 6), "conv/kernel")
+    values = np.ones((3, 3, 4, 6), np.float32)
+    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, LIGHT)
+    cells = heatmaps(figure)[0]
+    assert np.isnan(cells.z).sum() == layout.gap.sum()  # type: ignore[union-attr]
+    assert not [t for t in figure.data if t.name == "NaN"]
+    assert cells.text[0][4] == "[0, 0, 0, 1]"
+    assert figure.layout.xaxis.ticktext == ("0", "1", "2", "3", "4", "5")
+
+
+def test_vectors_are_strips_that_share_their_axis() -> None:
+    figure = grid((32,))
+    assert figure.layout.xaxis2.matches == "x"
+    assert figure.layout.xaxis.showticklabels is False
+    assert figure.layout.xaxis6.showticklabels is True
+    assert figure.layout.xaxis6.title.text == "index"
+    tops = [figure.layout[f"yaxis{k}"].domain[0] for k in range(1, 7)]
+    assert tops == sorted(tops, reverse=True)
+    assert figure.layout.height < 420
+    assert any("rms 0.1 · none clipped" in text for text in titles(figure))
+
+
+def test_the_selected_cell_is_outlined_in_every_panel() -> None:
+    figure = grid((64, 32), selected=(36, 16))
+    boxes = [s for s in figure.layout.shapes if s.line.color == LIGHT.ink]
+    assert [s.xref for s in boxes] == ["x", "x2", "x3", "x4", "x5", "x6"]
+    assert all(s.x0 <= 15.5 and s.x1 >= 16.5 and s.y0 <= 35.5 and s.y1 >= 36.5 for s in boxes)
+
+
+def test_a_box_can_be_dragged_but_nothing_zooms() -> None:
+    figure = grid((8, 8))
+    assert figure.layout.dragmode == "select"
+    assert figure.layout.template.layout.xaxis.fixedrange is True
+    bars = [t for t in figure.data if t.type == "bar"]
+    assert all(t.unselected.marker.opacity == 1 for t in bars)
+
+
+def test_cells_are_float32() -> None:
+    layout = layout_for((4, 4))
+    figure = heatmap_grid([panel(np.ones((4, 4)), layout)], LIMIT, layout, LIGHT)
+    assert heatmaps(figure)[0].z.dtype == np.float32
+
+
+def test_titles_are_plain_text() -> None:
+    layout = layout_for((2, 2))
+    figure = heatmap_grid(
+        [panel(np.zeros((2, 2)), layout, "<a href='x'>c</a>")], LIMIT, layout, LIGHT
+    )
+    assert "&lt;a href='x'&gt;" in titles(figure)[0]
+    assert f"<span style='color:{LIGHT.server}'>■</span>" in titles(figure)[0]
+
+
+def large_window() -> tuple[np.ndarray, MatrixLayout]:
+    values = np.zeros((784, 1024), np.float32)
+    values[351, 533], values[610, 120] = 2.4, -1.9
+    values[100:108, 790:802] = np.nan
+    return values, layout_for(values.shape, "dense/kernel")
+
+
+def test_a_large_tensor_is_reduced_and_its_spikes_ringed() -> None:
+    values, layout = large_window()
+    figure = large_heatmap(
+        reduce_cells(values, 512, "signed-extreme"),
+        histogram(values, 0.2),
+        0.2,
+        layout,
+        LIGHT,
+        spikes=spikes(values, 0.2),
+    )
+    cells = heatmaps(figure)[0]
+    assert cells.z.shape == (392, 512)
+    assert (cells.x0, cells.dx, cells.y0, cells.dy) == (0.5, 2, 0.5, 2)
+    assert np.nanmax(cells.z) == pytest.approx(2.4)
+    assert np.nanmin(cells.z) == pytest.approx(-1.9)
+    assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
+    ring = next(t for t in figure.data if t.type == "scatter")
+    assert list(zip(ring.y, ring.x, strict=True)) == [(351, 533), (610, 120)]
+    assert titles(figure) == [
+        "<b>+2.40</b> at [351, 533]",
+        "<b>−1.90</b> at [610, 120]",
+        "<b>96</b> cells not finite",
+    ]
+    assert "2 × 2 cells around" in cells.hovertemplate
+
+
+def test_a_window_keeps_the_tensor_s_indices() -> None:
+    values, layout = large_window()
+    window = values[282:439, 460:645]
+    figure = large_heatmap(
+        reduce_cells(window, origin=(282, 460)),
+        histogram(window, 0.2),
+        0.2,
+        layout,
+        DARK,
+        spikes=spikes(values, 0.2),
+    )
+    cells = heatmaps(figure)[0]
+    assert (cells.x0, cells.y0, cells.dx) == (460, 282, 1)
+    assert tuple(figure.layout.yaxis.range) == (438.5, 281.5)
+    assert titles(figure) == ["<b>+2.40</b> at [351, 533]"]
+    assert all(460 <= tick < 645 for tick in figure.layout.xaxis.tickvals)
+
+
+def test_minimap_frames_the_window() -> None:
+    values, _ = large_window()
+    figure = minimap(reduce_cells(values, 128), (282, 439, 460, 645), 0.2, LIGHT)
+    box = figure.layout.shapes[-1]
+    assert (box.x0, box.x1, box.y0, box.y1) == (459.5, 644.5, 281.5, 438.5)
+    assert box.line.color == LIGHT.aggregate
+    assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
+
+
+def test_histogram_figure() -> None:
+    figure = histogram_figure(histogram(np.array([-1, 0, 0.1, 0.1]), 0.2, bins=5), LIGHT)
+    assert figure.data[0].y.tolist() == [0.5, 0, 0.5, 1, 0]
+    assert figure.data[0].marker.color[0] == LIGHT.diverging[0]
+    assert figure.layout.xaxis.ticktext == ("−0.2", "0", "0.2")
+
+
+def test_contributions_are_sorted_and_add_up() -> None:
+    figure = contribution_bars(["a", "b", "c"], [0.1, -0.3, 0.25], 0.05, LIGHT)
+    clients, total = figure.data
+    assert list(clients.x) == [-0.3, 0.25, 0.1]
+    assert clients.marker.color == (LIGHT.negative, LIGHT.positive, LIGHT.positive)
+    assert total.marker.color == LIGHT.aggregate
+    assert figure.layout.yaxis.ticktext == ("b", "c", "a", "<b>aggregate</b>")
+    assert titles(figure) == ["−0.300", "+0.250", "+0.100", "<b>+0.0500</b>"]
+
+
+def test_many_contributions_are_folded() -> None:
+    figure = contribution_bars(
+        [f"c{i}" for i in range(30)], np.arange(30, dtype=float), 435.0, LIGHT, most=20
+    )
+    assert len(figure.data[0].x) == 20
+    assert figure.data[0].customdata[-1] == "11 others"
+    assert figure.data[0].x[-1] == sum(range(11))
+
+
+def test_a_client_without_a_finite_contribution_comes_first() -> None:
+    figure = contribution_bars(["a", "b"], [0.1, np.nan], np.nan, DARK)
+    assert figure.layout.yaxis.ticktext[0] == "b"
+    assert titles(figure)[0] == "NaN"
+    assert all(np.isfinite(figure.layout.xaxis.range))
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (0, 4), (1, 1), (3, 3, 0, 2)])
+def test_tiny_and_empty_tensors_have_a_figure(shape: tuple[int, ...]) -> None:
+    figure = grid(shape, count=2)
+    assert len(heatmaps(figure)) == 2
+    assert figure.layout.height > 60
