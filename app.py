@@ -35,5 +35,6 @@ if levels:
         opening.upload_button()
     opening.guard()
 state.mark_app_run()
-page.run()
+with widgets.errors_in_place():
+    page.run()
 cache.engine().warm_up()

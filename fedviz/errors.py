@@ -59,7 +59,7 @@ class InvalidArgumentError(FedvizError, ValueError):
     """An argument is outside its range."""
 
 
-class UnknownNameError(FedvizError, LookupError):
+class UnknownNameError(FedvizError, KeyError):
     """There is no round, client, tensor, aggregate or architecture of that name."""
 
     def __str__(self) -> str:

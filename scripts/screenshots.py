@@ -45,14 +45,13 @@ class Look:
     colours: Literal["light", "dark"]
 
 
+FAULTS = (("dataset", "digits-faults.h5"),)
 SHOTS = [
     Shot("", "overview"),
-    Shot("signatures", "signatures"),
-    Shot("heatmaps", "heatmaps"),
-    Shot("clients", "clients"),
-    Shot("averaging", "averaging"),
     Shot("generate", "generate"),
-    Shot("report", "report"),
+    Shot("signatures", "signatures", FAULTS),
+    Shot("heatmaps", "heatmaps"),
+    Shot("averaging", "averaging"),
 ]
 LOOKS = [Look("light", 1440, "light"), Look("dark", 1440, "dark"), Look("narrow", 390, "light")]
 HEIGHT = 900

@@ -139,12 +139,12 @@ def test_no_space_left_is_one_clear_line(dataset_path):
 
 def test_full_file_system(tmp_path):
     """A real file system of 1 MB, in a mount namespace of its own, where those are allowed."""
-    script = f'mount -t tmpfs -o size=1m none {tmp_path} && exec {sys.executable} -c "$1" $2 disk'
+    script = 'mount -t tmpfs -o size=1m none "$3" && exec "$4" -c "$1" "$2" disk'
     command = ["unshare", "-rm", "sh", "-c", script, "sh"]
     if subprocess.run([*command[:2], "true"], check=False, capture_output=True).returncode:
         return  # the file size limit above covers the same path
     process = subprocess.run(
-        [*command, textwrap.dedent(FILL), str(tmp_path / "clients.h5")],
+        [*command, textwrap.dedent(FILL), str(tmp_path / "clients.h5"), tmp_path, sys.executable],
         capture_output=True,
         text=True,
         check=True,

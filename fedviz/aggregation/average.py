@@ -112,7 +112,8 @@ class AverageResult:
     engine : str
         What ran the computation.
     seconds : float
-        Wall time, the start of a worker included where there was none.
+        Wall time of the computation, without the time that loading TFF and starting a worker took
+        where they were not running; that is ``measurements["startup_seconds"]``.
     bytes_read : int
         Bytes of the clients' weights that went into it.
     l2_norm : float
@@ -187,12 +188,13 @@ def average(
     StorageError
         The file is gone or was replaced.
     """
-    started = time.perf_counter()
     spec = _known(AGGREGATORS, aggregator, "aggregator")
     parameters = _checked_parameters(spec, parameters or {})
     with _opened(dataset) as opened:
         cohort = validated_cohort(opened.round(round), weighting, divergent)
         floats = [tensor for tensor in opened.signature if tensor.is_float]
+        startup_seconds = _start_tff(len(floats), progress)
+        started = time.perf_counter()
         aggregation = _aggregate(spec, cohort, floats, parameters, progress)
         kept, kept_from = _kept_tensors(cohort)
         weights = {n: {**aggregation.tensors, **kept}[n] for n in opened.signature.names}
@@ -215,6 +217,7 @@ def average(
             "zero_weight_clients": list(zero),
             "kept_tensors": list(kept),
             "kept_from": kept_from,
+            "startup_seconds": startup_seconds,
             "nonfinite_values": sum(int(np.sum(~np.isfinite(value))) for value in values),
             **aggregation.measurements,
         },
@@ -258,7 +261,8 @@ def _check_conforming(round: Round, divergent: str) -> None:
                 round,
                 f"{len(round.divergent)} of {len(round.records)} clients have another signature "
                 f"than the dataset ({_listed([r.id for r in round.divergent])}); TFF refuses such "
-                "a round. Look at them with fedviz check, or leave them out: divergent=leave-out",
+                "a round. Look at them with fedviz check, or leave them out "
+                "(--leave-out-divergent, divergent='leave-out')",
             )
         )
     if not round.conforming:
@@ -290,6 +294,16 @@ def _num_examples(round: Round, records: Sequence[ClientRecord]) -> np.ndarray:
     return weights
 
 
+def _start_tff(steps: int, progress: ProgressCallback) -> float:
+    """Load TFF and start its worker, if that has not been done yet; return the seconds it took."""
+    progress(Progress(0, steps, "starting TensorFlow Federated"))
+    started = time.perf_counter()
+    from fedviz.aggregation import context
+
+    context.worker()
+    return time.perf_counter() - started
+
+
 def _checked_parameters(spec: AggregatorSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
     for name in parameters:
         if name not in spec.parameters:
@@ -319,7 +333,6 @@ def _federated_mean(
     parameters: Mapping[str, Any],  # noqa: ARG001 - the mean has none
     progress: ProgressCallback,
 ) -> Aggregation:
-    progress(Progress(0, len(floats), "starting TensorFlow Federated"))
     from fedviz.aggregation.federated_mean import federated_mean_in_memory, federated_mean_of_rows
     from fedviz.aggregation.memory_map import mapped_tensor
 

@@ -136,7 +136,7 @@ def _save(chosen: Selection, outcome: AverageOutcome) -> None:
     saved = saving.save_aggregate(chosen.dataset, outcome)
     jobs.forget(_JOB)
     state.ask_for(saved.name)
-    st.toast(f"Saved in {saved.name}.", icon=":material/check:")
+    st.toast(widgets.literal(f"Saved in {saved.name}."), icon=":material/check:")
     st.rerun()
 
 

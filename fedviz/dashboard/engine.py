@@ -10,15 +10,18 @@ This module knows no Streamlit; the engine's process imports it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
+import signal
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
@@ -148,6 +151,8 @@ class Engine:
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._folder = Path(tempfile.mkdtemp(prefix="fedviz-engine-"))
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._ends_at_exit = False
         self._executor: ProcessPoolExecutor | None = None
         self._warmth: Future[Any] | None = None
         self.jobs: dict[int, Job] = {}
@@ -182,24 +187,40 @@ class Engine:
         """End the process, whatever it is doing, and remove the jobs' files."""
         with self._lock:
             if self._executor is not None:
+                self._kill_process()
                 self._executor.shutdown(wait=True, kill_workers=True)
                 self._executor = None
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _kill_process(self) -> None:
+        # Not the whole tree, as loky would: the TFF worker's supervisor then clears up after it.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int(_pid_file(self._folder).read_text()), signal.SIGKILL)
+
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         with self._lock:
             try:
-                return self._pool().submit(function, *arguments)
+                future = self._pool().submit(function, *arguments)
             except RuntimeError:  # broken by a process that died, or shut down
                 self._executor = None
                 self._warmth = None
-                return self._pool().submit(function, *arguments)
+                future = self._pool().submit(function, *arguments)
+            if not self._ends_at_exit:
+                # At exit loky waits for the job that runs, which may take hours. Its hook is a
+                # private one of threading, run before atexit's; the last to be registered is
+                # the first to run, and loky's is registered by the first job.
+                threading._register_atexit(self.close)  # type: ignore[attr-defined]
+                self._ends_at_exit = True
+            return future
 
     def _pool(self) -> ProcessPoolExecutor:
         if self._executor is None:
             # No timeout: an idle engine stays warm.
             self._executor = ProcessPoolExecutor(
-                max_workers=1, timeout=None, initializer=_end_with, initargs=(os.getpid(),)
+                max_workers=1,
+                timeout=None,
+                initializer=_end_with,
+                initargs=(os.getpid(), self._folder),
             )
         return self._executor
 
@@ -207,20 +228,36 @@ class Engine:
 # --- in the engine's process ------------------------------------------------------------------
 
 
-def _end_with(parent: int) -> None:
+def _end_with(parent: int, folder: Path) -> None:
     """End this process when the parent does, also when that is killed.
 
     loky's worker outlives a killed parent, and PR_SET_PDEATHSIG fires when the *thread* that
     started the child ends, which Streamlit's script threads do with every run.
     """
+    _pid_file(folder).write_text(str(os.getpid()))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent watch").start()
+    watch = threading.Thread(target=_leave, args=(parent, folder), daemon=True, name="parent watch")
+    watch.start()
+    # Where loky notices first that the parent is gone. Registered before TensorFlow is loaded, it
+    # runs after what that has to do at exit.
+    atexit.register(_leave, parent, folder, _PARENT_ENDS_SECONDS)
 
 
-def _watch(parent: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+_PARENT_ENDS_SECONDS = 1.0
+
+
+def _leave(parent: int, folder: Path, seconds: float | None = None) -> None:
+    """Wait until the parent has ended, at most so long, clear up after it and end.
+
+    The interpreter is not taken apart: TFF's default executor complains when it is.
+    """
+    try:
         descriptor = os.pidfd_open(parent)
-        select.select([descriptor], [], [])
+        orphaned = bool(select.select([descriptor], [], [], seconds)[0])
+    except ProcessLookupError:
+        orphaned = True
+    if orphaned:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
@@ -249,6 +286,10 @@ def _reporter(folder: Path) -> ProgressCallback:
         draft.replace(target)
 
     return report
+
+
+def _pid_file(folder: Path) -> Path:
+    return folder / "pid"
 
 
 def _progress_file(folder: Path) -> Path:

@@ -41,7 +41,8 @@ def data_folder() -> Path:
 
 def datasets() -> dict[str, Path]:
     """All datasets by the name that the picker shows: the user's, the samples, the one opened."""
-    found = {path.name: path for path in sorted(data_folder().glob("*.h5"), key=_newest_first)}
+    own = [path for path in data_folder().glob("*.h5") if path.is_file()]
+    found = {path.name: path for path in sorted(own, key=_newest_first)}
     for path in sorted(SAMPLES.glob("*.h5"), key=lambda p: (p.name != FIRST_SAMPLE, p.name)):
         found.setdefault(path.name if path.name not in found else f"{path.name} (sample)", path)
     opened = os.environ.get("FEDVIZ_OPEN")

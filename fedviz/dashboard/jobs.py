@@ -25,7 +25,7 @@ def current(slot: str) -> Job | None:
     jobs = cache.engine().jobs
     job = jobs.get(st.session_state.get(slot, -1))
     if job is None:
-        job = next((j for j in jobs.values() if j.kind == slot and j.active), None)
+        job = next((j for j in list(jobs.values()) if j.kind == slot and j.active), None)
         if job is not None:
             st.session_state[slot] = job.id
     return job
@@ -59,6 +59,8 @@ def _watch(slot: str) -> None:
         st.rerun()
         return
     progress = job.progress
-    st.progress(progress.fraction, text=f"{progress.message} · {job.seconds:.0f} s")
+    st.progress(
+        progress.fraction, text=f"{widgets.literal(progress.message)} · {job.seconds:.0f} s"
+    )
     if st.button("Cancel", icon=":material/close:", key=f"cancel_{slot}"):
         job.cancel()

@@ -114,7 +114,8 @@ def detail(report: CheckReport, chosen: Selection) -> None:
         for each in report.mismatches
         if (each.client, each.mismatch.tensor) == (client, tensor)
     ]
-    widgets.section(f"Client {client}, {tensor}", "Expected and found, and the likely cause.")
+    place = widgets.literal(f"Client {client}, {tensor}")
+    widgets.section(place, "Expected and found, and the likely cause.")
     if found:
         st.table(pd.DataFrame([_row(m) for m in found]), border="horizontal", hide_index=True)
     else:

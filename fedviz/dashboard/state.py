@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from fedviz.dashboard import cache, folders
+from fedviz.dashboard import cache, folders, widgets
 from fedviz.dataset import Round, WeightDataset
 from fedviz.errors import FedvizError
 
@@ -162,4 +162,5 @@ def _say_if_unknown(level: str, options: list[Any]) -> None:
     """Streamlit drops a value that the address asks for in vain without a word."""
     asked = st.query_params.get(level)
     if asked is not None and asked not in [str(option) for option in options]:
-        st.toast(f"There is no {level} {asked} here; showing {options[0]}.", icon=":material/info:")
+        text = widgets.literal(f"There is no {level} {asked} here; showing {options[0]}.")
+        st.toast(text, icon=":material/info:")

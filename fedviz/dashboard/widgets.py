@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import string
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -127,4 +128,5 @@ def errors_in_place() -> Iterator[None]:
 
 def literal(message: str) -> str:
     """A message with names from files in it, which must not be read as Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+!|$:~" else c for c in message)
+    line = "".join(c if c.isprintable() else "�" for c in message)
+    return "".join(f"\\{c}" if c in string.punctuation else c for c in line)

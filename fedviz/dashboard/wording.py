@@ -184,7 +184,7 @@ def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
     for client, count in zip(clients, view.nonfinite, strict=True):
         if count:
             verb = "is" if count == 1 else "are"
-            return f":red[{counted(count, 'cell')} of {plain(client)} {verb} not finite.]"
+            return f":red[{counted(count, 'cell')}] of {plain_text(client)} {verb} not finite."
     if math.isnan(view.moved):
         return "This round has no aggregate yet: average it to see what that changes."
     distances = dict(zip(clients, view.distances, strict=True))
