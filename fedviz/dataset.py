@@ -134,22 +134,30 @@ class Aggregate(WeightMap):
     @property
     def aggregator(self) -> str:
         """The rule that made it."""
-        return str(self._group.attrs["aggregator"])
+        return self._attribute("aggregator")
 
     @property
     def weighting(self) -> str:
         """``num_examples`` or ``uniform``."""
-        return str(self._group.attrs["weighting"])
+        return self._attribute("weighting")
+
+    def _attribute(self, name: str) -> str:
+        with self.owner.damage_reported(f"the {name} of {self._describe()}"):
+            return layout.read_text_attribute(self._group, name) or ""
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
         """The aggregator's parameters."""
-        return layout.read_json(self._group, "parameters")
+        return self._json("parameters")
 
     @functools.cached_property
     def measurements(self) -> dict[str, Any]:
         """What was measured while it was made."""
-        return layout.read_json(self._group, "measurements")
+        return self._json("measurements")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        with self.owner.damage_reported(f"the {name} of {self._describe()}"):
+            return layout.read_json(self._group, name)
 
     def _describe(self) -> str:
         return f"aggregate {self.name}"
@@ -199,7 +207,7 @@ class Round:
         """The clients as the round's table lists them, in order."""
         with self.damage_reported("the table of clients"):
             rows = layout.read_table(self._group, "clients")
-            return tuple(_client_record(row) for row in rows)
+            return _checked_records([_client_record(row) for row in rows])
 
     @property
     def conforming(self) -> tuple[ClientRecord, ...]:
@@ -230,7 +238,7 @@ class Round:
     @functools.cached_property
     def server(self) -> WeightMap | None:
         """The server model before the round; None where it is not known."""
-        if "server" not in self._group:
+        if not layout.has_member(self._group, "server"):
             return None
         with self.damage_reported("the server model"):
             group = layout.member(self._group, "server", h5py.Group)
@@ -239,7 +247,7 @@ class Round:
     @functools.cached_property
     def aggregates(self) -> Mapping[str, Aggregate]:
         """The aggregates by name, the oldest first."""
-        if "aggregates" not in self._group:
+        if not layout.has_member(self._group, "aggregates"):
             return {}
         with self.damage_reported("the aggregates"):
             parent = layout.member(self._group, "aggregates", h5py.Group)
@@ -250,7 +258,7 @@ class Round:
     @functools.cached_property
     def metrics(self) -> tuple[Metric, ...]:
         """Loss and accuracy on held-out data, where they were measured."""
-        if "metrics" not in self._group:
+        if not layout.has_member(self._group, "metrics"):
             return ()
         with self.damage_reported("the metrics"):
             return tuple(Metric(**row) for row in layout.read_table(self._group, "metrics"))
@@ -258,7 +266,7 @@ class Round:
     @functools.cached_property
     def label_counts(self) -> np.ndarray | None:
         """Examples of each label that each client holds: int64 of shape (clients, classes)."""
-        if "label_counts" not in self._group:
+        if not layout.has_member(self._group, "label_counts"):
             return None
         with self.damage_reported("the label counts"):
             dataset = layout.member(self._group, "label_counts", h5py.Dataset)
@@ -320,6 +328,17 @@ class Round:
 
     def __repr__(self) -> str:
         return f"Round({self.number}, {len(self.records)} clients)"
+
+
+def _checked_records(records: Sequence[ClientRecord]) -> tuple[ClientRecord, ...]:
+    """The records, if every client has one id and one row of its own."""
+    ids = {record.id for record in records}
+    rows = sorted(record.row for record in records if record.row is not None)
+    if len(ids) < len(records):
+        raise ValueError("two clients have the same id")
+    if rows != list(range(len(rows))):
+        raise ValueError(f"the clients' rows are {rows[:12]}, not 0, 1 and so on")
+    return tuple(records)
 
 
 def _client_record(row: Mapping[str, Any]) -> ClientRecord:
@@ -419,12 +438,16 @@ class WeightDataset:
     @property
     def created(self) -> str:
         """When the file was first made, ISO 8601 in UTC."""
-        return str(self._file.attrs.get("created", ""))
+        return self._attribute("created")
 
     @property
     def producer(self) -> str:
         """The program that made it."""
-        return str(self._file.attrs.get("producer", ""))
+        return self._attribute("producer")
+
+    def _attribute(self, name: str) -> str:
+        with layout.damage_reported(self.path, f"the attribute {name}"):
+            return layout.read_text_attribute(self._file, name) or ""
 
     @functools.cached_property
     def recipe(self) -> dict[str, Any]:
@@ -435,7 +458,7 @@ class WeightDataset:
     @functools.cached_property
     def ground_truth(self) -> tuple[InjectedFault, ...]:
         """The faults that were injected on purpose; empty where there are none."""
-        if "ground_truth" not in self._file:
+        if not layout.has_member(self._file, "ground_truth"):
             return ()
         with layout.damage_reported(self.path, "the ground truth"):
             rows = layout.read_table(self._file, "ground_truth")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fedviz.errors import (
     FedvizError,
     InvalidArgumentError,
     NewerFormatError,
+    SignatureError,
     StorageError,
     storage_errors,
 )
@@ -33,11 +35,13 @@ __all__ = [
     "FORMAT_VERSION",
     "create_file",
     "create_tensor",
+    "has_member",
     "open_file",
     "read_json",
     "read_rows",
     "read_signature",
     "read_table",
+    "read_text_attribute",
     "round_key",
     "storage_offset",
     "tensor_key",
@@ -45,6 +49,7 @@ __all__ = [
     "write_rows",
     "write_signature",
     "write_table",
+    "write_text_attributes",
 ]
 
 FORMAT = "fedviz-weights"
@@ -55,6 +60,9 @@ ALIGNMENT = 4096
 _LIBRARY_VERSIONS = ("v108", "v110")
 _LARGEST_RATIO = 1100
 """Largest ratio of declared to stored bytes: deflate reaches 1,032; above it the file lies."""
+
+_LARGEST_HEAP = 2**28
+"""Bytes of a heap of texts; HDF5 makes them of 4,096, larger only where one text needs it."""
 
 _text = h5py.string_dtype()
 TABLES: Mapping[str, np.dtype[Any]] = {
@@ -143,18 +151,29 @@ def _open_hdf5(path: Path) -> h5py.File:
 
 def _check_format(file: h5py.File, path: Path) -> None:
     with damage_reported(path, "the format's name and version"):
-        name, version = file.attrs.get("format"), file.attrs.get("format_version")
+        name = read_text_attribute(file, "format")
+        version = _read_integer_attribute(file, "format_version")
+        properties = file.id.get_create_plist()
+        usual = properties.get_sizes() == (8, 8) and properties.get_userblock() == 0
     if name != FORMAT:
         raise DatasetFormatError(
             f"{path.name} is HDF5, but not a fedviz dataset: expected the attribute "
             f"format = {FORMAT}, found {name!r}."
         )
-    if not isinstance(version, (int, np.integer)) or version < 1:
-        raise DatasetFormatError(f"{path.name}: format_version is {version!r}, not a number.")
+    if version is None or version < 1:
+        raise DatasetFormatError(
+            f"{path.name}: expected a number from 1 as format_version, found {version}. "
+            "Copy the file again."
+        )
     if version > FORMAT_VERSION:
         raise NewerFormatError(
             f"{path.name} has format version {version}; this fedviz reads up to "
             f"{FORMAT_VERSION}. Install a newer fedviz."
+        )
+    if not usual:
+        raise DatasetFormatError(
+            f"{path.name}: expected an HDF5 file with 8-byte addresses and no user block. "
+            "Repack it with h5repack."
         )
 
 
@@ -176,12 +195,28 @@ def damage_reported(path: Path, what: str) -> Iterator[None]:
     """Name the file and the place where HDF5 or the file's content fails us."""
     try:
         yield
+    except SignatureError as error:
+        # It was made of what the file says, and does not know of the file.
+        raise _damaged(path, what, error) from error
     except FedvizError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise DatasetFormatError(
-            f"{path.name} is damaged: cannot read {what} ({error}). Copy it again."
-        ) from error
+    except _DAMAGE as error:
+        raise _damaged(path, what, error) from error
+
+
+_DAMAGE = (
+    *(OSError, LookupError, ValueError, TypeError, ArithmeticError),
+    *(RuntimeError, AttributeError, MemoryError),
+)
+
+
+def _damaged(path: Path, what: str, error: Exception) -> DatasetFormatError:
+    # HDF5 names the same object on several lines, and says a KeyError's text in quotes.
+    said = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    return DatasetFormatError(
+        f"{path.name} is damaged: cannot read {what} ({' '.join(said.split()).rstrip('.')}). "
+        "Copy it again."
+    )
 
 
 # --- links ------------------------------------------------------------------------------------
@@ -195,21 +230,57 @@ def member(group: h5py.Group, name: str, kind: type[Any]) -> Any:
     DatasetFormatError
         It is absent, is a link elsewhere, or is not of that kind.
     """
-    place = f"{Path(group.file.filename).name}: {group.name.rstrip('/')}/{name}"
-    link = group.get(name, getlink=True)
-    if link is None:
-        raise DatasetFormatError(f"{place} is missing. Copy the file again.")
-    if not isinstance(link, h5py.HardLink):
-        raise DatasetFormatError(
-            f"{place} is a {type(link).__name__}. A dataset holds all that it shows; links out of "
-            "it are refused."
-        )
-    found = group[name]
+    path, place = Path(group.file.filename), f"{group.name.rstrip('/')}/{name}"
+    with damage_reported(path, place):
+        if not has_member(group, name):
+            raise DatasetFormatError(f"{path.name}: {place} is missing. Copy the file again.")
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise DatasetFormatError(
+                f"{path.name}: {place} is a link to another place. A dataset holds all that it "
+                "shows; links are refused."
+            )
+        found = group[name]
     if not isinstance(found, kind):
         raise DatasetFormatError(
-            f"{place}: expected a {kind.__name__.lower()}, found a {type(found).__name__.lower()}."
+            f"{path.name}: {place}: expected a {kind.__name__.lower()}, found a "
+            f"{type(found).__name__.lower()}."
         )
     return found
+
+
+def has_member(group: h5py.Group, name: str) -> bool:
+    """Whether there is a link of that name; unlike h5py's ``in``, this does not follow it."""
+    return bool(group.id.links.exists(name.encode()))
+
+
+# --- attributes -------------------------------------------------------------------------------
+
+
+def write_text_attributes(group: h5py.Group, **texts: str) -> None:
+    """Write texts of fixed length: they lie in the object's header, which has a checksum."""
+    for name, text in texts.items():
+        encoded = text.encode()
+        group.attrs.create(name, encoded, dtype=h5py.string_dtype("utf-8", max(1, len(encoded))))
+
+
+def read_text_attribute(group: h5py.Group, name: str) -> str | None:
+    """A text of fixed length; None where there is no such attribute, or it is something else."""
+    if name not in group.attrs:
+        return None
+    kind = group.attrs.get_id(name).get_type()
+    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str():
+        return None
+    value = group.attrs[name]
+    return value.decode("utf-8") if isinstance(value, bytes) else None
+
+
+def _read_integer_attribute(group: h5py.Group, name: str) -> int | None:
+    if name not in group.attrs:
+        return None
+    if not isinstance(group.attrs.get_id(name).get_type(), h5py.h5t.TypeIntegerID):
+        return None
+    value = group.attrs[name]
+    return int(value) if np.ndim(value) == 0 else None
 
 
 # --- tables and JSON --------------------------------------------------------------------------
@@ -230,13 +301,46 @@ def read_table(group: h5py.Group, name: str) -> list[dict[str, Any]]:
     _refuse_overstated_size(dataset)
     columns = TABLES[name].names or ()
     missing = [c for c in columns if c not in (dataset.dtype.names or ())]
-    if missing or dataset.ndim != 1:
+    if missing or dataset.shape is None or dataset.ndim != 1:
         raise DatasetFormatError(
             f"{_place(dataset)}: expected a table with the columns {', '.join(columns)}, "
             f"found {', '.join(missing) + ' missing' if missing else f'rank {dataset.ndim}'}."
         )
-    table = dataset[()]
+    _check_columns(dataset, TABLES[name])
+    table = dataset.fields(columns)[()]
     return [{c: _decoded(row[c]) for c in columns} for row in table]
+
+
+def _check_columns(dataset: h5py.Dataset, expected: np.dtype[Any]) -> None:
+    kind = dataset.id.get_type()
+    members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
+    starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
+    for column in expected.names or ():
+        position = kind.get_member_index(column.encode())
+        found = members[position]
+        if _column_class(found) != _column_class(h5py.h5t.py_create(expected[column], True)):
+            raise DatasetFormatError(
+                f"{_place(dataset)}, column {column}: expected {expected[column]}, "
+                f"found {found.dtype}. Copy the file again."
+            )
+        before = [m for m, s in zip(members, starts, strict=True) if s < starts[position]]
+        _check_heap(dataset, found, starts[position] + sum(map(_growth, before)))
+
+
+def _growth(kind: h5py.h5t.TypeID) -> int:
+    """Bytes by which a value is longer in the file than in memory: a reference for a pointer."""
+    return _REFERENCE.itemsize - kind.get_size() if _is_of_variable_length(kind) else 0
+
+
+def _is_of_variable_length(kind: h5py.h5t.TypeID) -> bool:
+    text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    return text or isinstance(kind, h5py.h5t.TypeVlenID)
+
+
+def _column_class(kind: h5py.h5t.TypeID) -> tuple[int, ...]:
+    """Text, integer or float of whatever width, or a sequence of one of them."""
+    nested = kind.get_super() if isinstance(kind, h5py.h5t.TypeVlenID) else None
+    return (kind.get_class(), nested.get_class()) if nested else (kind.get_class(),)
 
 
 def _decoded(value: Any) -> Any:
@@ -272,6 +376,75 @@ def read_signature(group: h5py.Group) -> Signature:
     )
 
 
+def _check_heap(dataset: h5py.Dataset, kind: h5py.h5t.TypeID, start: int) -> None:
+    """Refuse texts and sequences that do not lie where the dataset says.
+
+    HDF5 keeps values of variable length in global heaps, which have no checksum, and which it
+    walks without looking where it goes: a single wrong byte makes it loop for ever.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        One piece in the file; each of its elements holds a reference to its value.
+    kind : TypeID
+        The type of the values; one of fixed length is none of ours.
+    start : int
+        Byte at which the reference lies in an element, as it is in the file.
+    """
+    if not _is_of_variable_length(kind) or not dataset.size:
+        return
+    offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
+    width = stored // dataset.size
+    if offset is None or start + _REFERENCE.itemsize > width:
+        raise DatasetFormatError(f"{_place(dataset)}: expected a table in one piece.")
+    file = dataset.file.id.get_vfd_handle()
+    raw = os.pread(file, stored, offset)
+    references: np.ndarray = np.ndarray((dataset.size,), _REFERENCE, raw, start, (width,))
+    references = references[references["length"] > 0]
+    item = kind.get_super().get_size() if isinstance(kind, h5py.h5t.TypeVlenID) else 1
+    sizes = {int(a): _heap_sizes(file, int(a)) for a in np.unique(references["address"])}
+    for length, address, index in references.tolist():
+        if length * item > sizes[address].get(index, 0):
+            raise DatasetFormatError(
+                f"{_place(dataset)} is damaged: it holds a value of {length * item:,} bytes that "
+                "the file does not have. Copy the file again."
+            )
+
+
+_REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
+_HEAP_HEAD = struct.Struct("<4sB3xQ")
+_HEAP_OBJECT = struct.Struct("<HH4xQ")
+
+
+def _heap_sizes(file: int, address: int) -> dict[int, int]:
+    """Bytes of each object of a global heap, by index; empty where it is no sound one.
+
+    References
+    ----------
+    HDF5 File Format Specification Version 3.0, section III.E, Global Heap.
+    """
+    head = os.pread(file, _HEAP_HEAD.size, address) if address < 2**63 else b""
+    if len(head) < _HEAP_HEAD.size:
+        return {}
+    magic, version, size = _HEAP_HEAD.unpack(head)
+    if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
+        return {}
+    heap = os.pread(file, size, address)
+    sizes: dict[int, int] = {}
+    at = _HEAP_HEAD.size
+    while size - at >= _HEAP_OBJECT.size:
+        if len(heap) < size:
+            return {}
+        index, _, length = _HEAP_OBJECT.unpack_from(heap, at)
+        # Index 0 is the free space, whose size counts its own head.
+        taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
+        if not _HEAP_OBJECT.size <= taken <= size - at or index in sizes:
+            return {}
+        sizes[index] = length
+        at += taken
+    return sizes
+
+
 def write_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
     """Write a small tree of plain values as one text."""
     try:
@@ -283,14 +456,23 @@ def write_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
 
 def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
     """Read what :func:`write_json` wrote; empty where there is none."""
-    if name not in group:
+    if not has_member(group, name):
         return {}
     dataset = member(group, name, h5py.Dataset)
     _refuse_foreign_storage(dataset)
-    value = json.loads(_decoded(dataset[()]))
+    _refuse_overstated_size(dataset)
+    kind = dataset.id.get_type()
+    if dataset.shape != () or not isinstance(kind, h5py.h5t.TypeStringID):
+        raise DatasetFormatError(f"{_place(dataset)}: expected one text, found {dataset}.")
+    _check_heap(dataset, kind, 0)
+    value = json.loads(_decoded(dataset[()]), parse_constant=_refuse_constant)
     if not isinstance(value, dict):
         raise DatasetFormatError(f"{_place(dataset)}: expected a JSON object.")
     return value
+
+
+def _refuse_constant(text: str) -> Any:
+    raise ValueError(f"JSON knows no {text}")
 
 
 # --- tensors ----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def save_average(result: AverageResult, dataset: WeightDataset, out: Path) -> st
     name = aggregate_name(result.aggregator, result.weighting)
     source = _model_source(dataset)
     if out.name.endswith(KERAS) and source is not None:
-        from fedviz.training.keras_weights import save_keras_weights
+        from fedviz.training.keras_files import save_keras_weights
 
         save_keras_weights(source, result.weights, out)
     elif out.suffix in NUMPY_FORMATS:

@@ -125,12 +125,10 @@ class WeightDatasetWriter:
 
     def _write_head(self) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        self._file.attrs.update(
-            format=layout.FORMAT,
-            format_version=layout.FORMAT_VERSION,
-            created=now,
-            producer=PRODUCER,
+        layout.write_text_attributes(
+            self._file, format=layout.FORMAT, created=now, producer=PRODUCER
         )
+        self._file.attrs["format_version"] = layout.FORMAT_VERSION
         layout.write_signature(self._file, self.signature)
         self._file.create_group("rounds")
         if self._recipe:
@@ -403,7 +401,8 @@ def _write_aggregate(
     if name in parent:
         del parent[name]
     group = parent.create_group(name)
-    group.attrs.update(aggregator=aggregator, weighting=weighting, position=position)
+    layout.write_text_attributes(group, aggregator=aggregator, weighting=weighting)
+    group.attrs["position"] = position
     layout.write_json(group, "parameters", parameters or {})
     layout.write_json(group, "measurements", measurements or {})
     _write_tensors(group, signature, weights)

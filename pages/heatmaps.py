@@ -3,7 +3,8 @@
 import streamlit as st
 
 from fedviz.dashboard import cache, panels, state, widgets, wording
-from fedviz.figures.heatmaps import contribution_bars, heatmap_grid
+from fedviz.figures.contributions import contribution_bars
+from fedviz.figures.heatmaps import heatmap_grid
 
 state.run_app_first()
 chosen = state.selection()

@@ -49,18 +49,18 @@ class Selection:
 
 
 def mark_app_run() -> None:
-    """Note that app.py has run in this session."""
-    st.session_state["_app_has_run"] = True
+    """Note that it is app.py that runs the page."""
+    st.session_state["_app_runs"] = True
 
 
 def run_app_first() -> None:
-    """Run app.py before this page, if it has not run.
+    """Run app.py instead, where this page runs without it.
 
     Until a server's first ``st.navigation``, Streamlit takes a folder named pages for its older
     kind of multipage app, and a visitor who opens a page by its path would get that script alone.
     There is no public switch for it (Streamlit 1.60).
     """
-    if not st.session_state.get("_app_has_run"):
+    if not st.session_state.pop("_app_runs", False):
         PagesManager.uses_pages_directory = False
         st.rerun()
 

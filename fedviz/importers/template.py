@@ -85,8 +85,7 @@ def _read_safetensors(path: str | os.PathLike[str]) -> tuple[list[NDArray[Any]],
 
 def _read_hdf5(path: str | os.PathLike[str]) -> tuple[list[NDArray[Any]], Signature]:
     with storage_errors(path, "read"), _open_hdf5(path) as file:
-        kind = file.attrs.get("format")
-        if not isinstance(kind, str):
+        if "format" not in file.attrs:
             named = _keras_weights(path, file)
             return _weights(path, named)
     return _read_server_model(path)

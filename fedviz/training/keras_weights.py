@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from fedviz.errors import InvalidArgumentError, SignatureError, storage_errors
+from fedviz.errors import SignatureError
 from fedviz.signature import Signature, TensorSpec
 from fedviz.training.keras_config import model_from_json
 
 if TYPE_CHECKING:
-    from fedviz.training.architectures import Architecture
+    pass
 
 __all__ = [
     "Weights",
@@ -25,7 +22,6 @@ __all__ = [
     "extract_weights",
     "model_from_json",
     "name_variables",
-    "save_keras_weights",
     "signature_of",
 ]
 
@@ -153,47 +149,3 @@ def name_variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
             name = f"{path}_{count}"
         named[name] = variable
     return named
-
-
-def save_keras_weights(
-    source: Architecture | str,
-    weights: Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]],
-    path: str | os.PathLike[str],
-) -> None:
-    """Write weights as ``.weights.h5``, which ``model.load_weights`` of Keras reads.
-
-    The file is written beside its place and then renamed: it is whole, or it is not there.
-
-    Parameters
-    ----------
-    source : Architecture or str
-        The model, or its JSON: the format follows the model's layers.
-    weights : mapping of name to ndarray, or sequence of ndarray
-        A sequence is in the order of :func:`extract_weights`.
-    path : path
-        Ends in ``.weights.h5``.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The path ends otherwise.
-    SignatureError
-        The weights are not this model's.
-    StorageError
-        The file cannot be written.
-    """
-    # keras_models needs this module's extract_weights.
-    from fedviz.training.keras_models import build_model
-
-    target = Path(path)
-    if not target.name.endswith(".weights.h5"):
-        raise InvalidArgumentError(f"{target.name}: expected a name that ends in .weights.h5")
-    model = build_model(source)
-    assign_weights(model, Weights(signature_of(model), weights))
-    with (
-        storage_errors(target, "write"),
-        tempfile.TemporaryDirectory(prefix=".fedviz-", dir=target.parent) as folder,
-    ):
-        written = Path(folder, target.name)
-        model.save_weights(written)
-        written.replace(target)

@@ -16,15 +16,9 @@ from fedviz.analysis.heatmap import (
     reduce_cells,
     spikes,
 )
-from fedviz.figures.heatmaps import (
-    HeatmapPanel,
-    contribution_bars,
-    heatmap_grid,
-    histogram_figure,
-    large_heatmap,
-    minimap,
-    panels_per_row,
-)
+from fedviz.figures.contributions import contribution_bars
+from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid, panels_per_row
+from fedviz.figures.large_heatmap import histogram_figure, large_heatmap, minimap
 from fedviz.figures.theme import DARK, LIGHT
 
 LIMIT = 0.5

@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from fedviz.errors import InvalidArgumentError, SignatureError, StorageError
 from fedviz.training.architectures import architecture
+from fedviz.training.keras_files import save_keras_weights
 from fedviz.training.keras_models import build_model, initial_weights
-from fedviz.training.keras_weights import assign_weights, extract_weights, save_keras_weights
+from fedviz.training.keras_weights import assign_weights, extract_weights
 
 layers = tf.keras.layers
 

@@ -1,0 +1,340 @@
+"""What every drawing of a matrix is made of: its cells, what is not finite, axes, histogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from fedviz.analysis.heatmap import Histogram, MatrixLayout, ReducedMatrix, Ticks
+from fedviz.figures.layout import (
+    UNFADED,
+)
+from fedviz.figures.text import (
+    short_number,
+)
+from fedviz.figures.theme import Theme
+
+__all__ = [
+    "LEFT_MARGIN",
+    "RIGHT_MARGIN",
+    "Box",
+    "axis_name",
+    "box_shape",
+    "cell_positions",
+    "colour_bar",
+    "draw_cells",
+    "draw_histogram",
+    "finite_cells",
+    "frame",
+    "in_domain",
+    "mark_nonfinite",
+    "nonfinite_text",
+    "number_axes",
+    "select_box",
+]
+
+LEFT_MARGIN, RIGHT_MARGIN = 52, 60
+
+
+# More hatched patches than this are slow in a browser; flat colours stand for them.
+_MOST_PATCHES = 600
+
+
+@dataclass(frozen=True)
+class Box:
+    """A place in the figure: shares of the width, pixels from the top."""
+
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+def axis_name(letter: str, k: int) -> str:
+    """Plotly's name of the k-th axis: x, x2, x3 and so on."""
+    return letter if k == 1 else f"{letter}{k}"
+
+
+def select_box(theme: Theme) -> dict[str, Any]:
+    """Layout in which a box can be dragged, drawn in the aggregate's colour."""
+    return {
+        "dragmode": "select",
+        "newselection": {"line": {"color": theme.aggregate, "width": 2, "dash": "solid"}},
+        "activeselection": {"fillcolor": theme.aggregate, "opacity": 0.12},
+    }
+
+
+def draw_cells(
+    figure: go.Figure,
+    k: int,
+    matrix: ReducedMatrix,
+    layout: MatrixLayout,
+    name: str,
+    **colours: Any,
+) -> None:
+    """Add a matrix as a heatmap on the k-th axes, each cell at the tensor's own index."""
+    names = _window_names(matrix, layout)
+    figure.add_heatmap(
+        z=finite_cells(matrix),
+        text=names,
+        **cell_positions(matrix),
+        **colours,
+        xaxis=axis_name("x", k),
+        yaxis=axis_name("y", k),
+        hovertemplate=_hover(matrix, layout, names is not None) + f"<extra>{name}</extra>",
+        hoverongaps=False,
+    )
+
+
+def finite_cells(matrix: ReducedMatrix) -> NDArray[np.float32]:
+    """The values to colour; a block that holds anything not finite is marked instead."""
+    cells = np.where(matrix.nan | matrix.infinite, np.nan, matrix.values)
+    return cells.astype(np.float32)
+
+
+def cell_positions(matrix: ReducedMatrix) -> dict[str, float]:
+    """Where the first block lies and how far the next one is, for plotly's heatmap."""
+    (row, column), (high, wide) = matrix.origin, matrix.steps
+    return {
+        "x0": column + (wide - 1) / 2,
+        "dx": wide,
+        "y0": row + (high - 1) / 2,
+        "dy": high,
+    }
+
+
+def _window_names(matrix: ReducedMatrix, layout: MatrixLayout) -> NDArray[np.str_] | None:
+    names = None if matrix.is_reduced else layout.cell_names()
+    if names is None:
+        return None
+    (row, column), (rows, columns) = matrix.origin, matrix.extent
+    return names[row : row + rows, column : column + columns]
+
+
+def _hover(matrix: ReducedMatrix, layout: MatrixLayout, has_names: bool) -> str:
+    value = "<b>%{z:.4~g}</b>"
+    if has_names:
+        return f"%{{text}}<br>{value}"
+    if layout.places is not None:
+        return value
+    row, column = layout.axis_titles
+    place = f"{column} %{{x:.0f}}"
+    if row:
+        place = f"{row} %{{y:.0f}}, {place}"
+    if matrix.is_reduced:
+        place = f"{matrix.steps[0]} × {matrix.steps[1]} cells around {place}"
+    return f"{place}<br>{value}"
+
+
+def mark_nonfinite(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
+    """NaN crosshatched; infinite dark with a light stripe; each with a border of ink."""
+    infinite = matrix.infinite
+    nan = matrix.nan & ~infinite
+    if _num_runs(nan) + _num_runs(infinite) > _MOST_PATCHES:
+        _mark_flat(figure, k, matrix, theme)
+        return
+    crossed = {"shape": "x", "fgcolor": theme.ink, "bgcolor": theme.page}
+    dark = {"shape": "/", "fgcolor": theme.page, "bgcolor": theme.ink}
+    for name, mask, pattern in (("NaN", nan, crossed), ("infinite", infinite, dark)):
+        patches = _rectangles(mask)
+        if patches:
+            _add_patches(figure, k, matrix, patches, pattern, name, theme)
+
+
+def _add_patches(
+    figure: go.Figure,
+    k: int,
+    matrix: ReducedMatrix,
+    patches: list[tuple[int, int, int, int]],
+    pattern: dict[str, str],
+    name: str,
+    theme: Theme,
+) -> None:
+    (row, column), (high, wide) = matrix.origin, matrix.steps
+    # A heatmap has no patterns. Bars have, and plotly draws them above heatmaps.
+    figure.add_bar(
+        x=[(right - left) * wide for _, _, left, right in patches],
+        base=[column + left * wide - 0.5 for _, _, left, _ in patches],
+        y=[row + (top + bottom) / 2 * high - 0.5 for top, bottom, *_ in patches],
+        width=[(bottom - top) * high for top, bottom, *_ in patches],
+        orientation="h",
+        xaxis=axis_name("x", k),
+        yaxis=axis_name("y", k),
+        name=name,
+        hovertemplate=f"<b>{name}</b><extra></extra>",
+        unselected=UNFADED,
+        marker={
+            "color": pattern["bgcolor"],
+            "line": {"width": 1, "color": theme.ink},
+            "pattern": {**pattern, "size": 5, "solidity": 0.3},
+        },
+    )
+
+
+def _mark_flat(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
+    marks = np.select([matrix.infinite, matrix.nan], [1.0, 0.0], np.nan).astype(np.float32)
+    figure.add_heatmap(
+        z=marks,
+        **cell_positions(matrix),
+        zmin=0,
+        zmax=1,
+        colorscale=[(0, theme.faint), (1, theme.ink)],
+        showscale=False,
+        xaxis=axis_name("x", k),
+        yaxis=axis_name("y", k),
+        name="not finite",
+        hovertemplate="<b>not finite</b><extra></extra>",
+        hoverongaps=False,
+    )
+
+
+def _num_runs(mask: NDArray[np.bool_]) -> int:
+    before = np.zeros_like(mask)
+    before[:, 1:] = mask[:, :-1]
+    return int((mask & ~before).sum())
+
+
+def _rectangles(mask: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
+    """Rectangles (top, bottom, left, right) that cover a mask: equal runs joined downwards."""
+    if not mask.any():
+        return []
+    started: dict[tuple[int, int], int] = {}
+    rectangles = []
+    for i in range(mask.shape[0] + 1):
+        runs = _runs(mask[i]) if i < mask.shape[0] else []
+        for run in [run for run in started if run not in runs]:
+            rectangles.append((started.pop(run), i, *run))
+        for run in runs:
+            started.setdefault(run, i)
+    return rectangles
+
+
+def _runs(line: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(np.int8), [0]))))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
+    """Add a histogram on the k-th axes; its end bars are coloured where values are clipped."""
+    limit = float(histogram.edges[-1])
+    figure.add_bar(
+        x=histogram.centres,
+        y=histogram.counts / max(1, histogram.counts.max()),
+        customdata=histogram.counts / max(1, histogram.total) * 100,
+        hovertemplate="about %{x:.3~g}: %{customdata:.1f}% of the cells<extra></extra>",
+        marker={"color": _bar_colours(histogram, theme), "line": {"width": 0}},
+        xaxis=axis_name("x", k),
+        yaxis=axis_name("y", k),
+        unselected=UNFADED,
+    )
+    figure.update_layout(
+        {
+            f"xaxis{k}": {
+                "range": [-1.02 * limit, 1.02 * limit],
+                "showgrid": False,
+                "showline": True,
+                # At the limits themselves neighbours would collide.
+                "tickvals": [-limit / 2, 0, limit / 2],
+                "ticktext": [short_number(v) for v in (-limit / 2, 0.0, limit / 2)],
+            },
+            f"yaxis{k}": {"visible": False, "range": [0, 1.08]},
+        }
+    )
+
+
+def _bar_colours(histogram: Histogram, theme: Theme) -> list[str]:
+    """Pale bars; at an end that holds clipped values the end colour of the scale."""
+    colours = [theme.faint] * len(histogram.counts)
+    if histogram.below:
+        colours[0] = theme.diverging[0]
+    if histogram.above:
+        colours[-1] = theme.diverging[-1]
+    return colours
+
+
+def number_axes(
+    figure: go.Figure, k: int, matrix: ReducedMatrix, layout: MatrixLayout, box: Box, width: int
+) -> None:
+    """Ranges and ticks, in the tensor's own indices."""
+    (row, column), (rows, columns) = matrix.origin, matrix.extent
+    pixels = (box.right - box.left) * (width - LEFT_MARGIN - RIGHT_MARGIN)
+    figure.update_layout(
+        {
+            f"xaxis{k}": {
+                "range": [column - 0.5, column + columns - 0.5],
+                "showgrid": False,
+                **_index_ticks(column, columns, layout.column_ticks, max(2, int(pixels / 38))),
+            },
+            f"yaxis{k}": {
+                "range": [row + rows - 0.5, row - 0.5],
+                "showgrid": False,
+                **_index_ticks(
+                    row, rows, layout.row_ticks, max(2, int(box.bottom - box.top) // 44)
+                ),
+            },
+        }
+    )
+
+
+def _index_ticks(first: int, count: int, ticks: Ticks | None, most: int) -> dict[str, Any]:
+    if ticks is not None:
+        step = max(1, -(-len(ticks.positions) // most))
+        return {
+            "tickvals": list(ticks.positions[::step]),
+            "ticktext": list(ticks.labels[::step]),
+        }
+    step = _index_step(count, most)
+    shown = range(-(-first // step) * step, first + count, step)
+    return {"tickvals": list(shown), "ticktext": [f"{i:,}" for i in shown]}
+
+
+def _index_step(count: int, most: int) -> int:
+    """The smallest round step that makes at most ``most`` ticks; 2^k where the sizes are."""
+    step, factors = 1, (2, 2, 2) if count % 8 == 0 and count <= 256 else (2, 2.5, 2)
+    k = 0
+    while -(-count // step) > most:
+        step = int(step * factors[k % 3])
+        k += 1
+    return step
+
+
+def box_shape(corners: tuple[float, float, float, float], **options: Any) -> dict[str, Any]:
+    """A rectangle (x0, x1, y0, y1) above the traces."""
+    x0, x1, y0, y1 = corners
+    return {"type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "layer": "above", **options}
+
+
+def frame(k: int, theme: Theme) -> dict[str, Any]:
+    """A thin border round the k-th axes."""
+    return box_shape((0, 1, 0, 1), **in_domain(k), line={"color": theme.rule, "width": 1})
+
+
+def in_domain(k: int) -> dict[str, str]:
+    """References by which 0 to 1 is a panel, whatever its axes count."""
+    return {"xref": f"{axis_name('x', k)} domain", "yref": f"{axis_name('y', k)} domain"}
+
+
+def nonfinite_text(histogram: Histogram) -> str:
+    """How many values are NaN and how many infinite; empty where none is."""
+    counts = ((histogram.nan, "NaN"), (histogram.infinite, "infinite"))
+    return ", ".join(f"{count:,} {name}" for count, name in counts if count)
+
+
+def colour_bar(limit: float, theme: Theme) -> dict[str, Any]:
+    """The bar of the shared scale, from −limit to +limit."""
+    ticks = [-limit, -limit / 2, 0.0, limit / 2, limit]
+    return {
+        "thickness": 8,
+        "x": 1.008,
+        "xanchor": "left",
+        "xpad": 0,
+        "outlinewidth": 0,
+        "ticks": "",
+        "tickvals": ticks,
+        "ticktext": [f" {short_number(value)}" for value in ticks],
+        "tickfont": {"size": 11, "color": theme.sub},
+    }
