@@ -7,6 +7,7 @@ Its options, its JSON and its exit statuses are a contract: 0 well, 1 a check fo
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -29,6 +30,9 @@ def main() -> None:
     """Run the command; every failure is one line, never a traceback."""
     # TensorFlow greets with a page of text on stderr; what is wrong is said by our own errors.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding does not know is no reason to say nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -40,10 +44,6 @@ def main() -> None:
     except FedvizError as error:
         _complain(str(error))
         status = BAD_INPUT
-    except BrokenPipeError:
-        # The reader of our output has seen enough; Python must not complain on exit either.
-        sys.stdout = None
-        status = OK
     except Exception as error:
         if os.environ.get("FEDVIZ_DEBUG"):
             raise
@@ -60,7 +60,12 @@ def _complain(message: str) -> None:
 
 
 def _say(value: dict[str, Any], as_json: bool, text: str) -> None:
-    click.echo(json.dumps(value, indent=2, allow_nan=False) if as_json else text)
+    try:
+        click.echo(json.dumps(value, indent=2, allow_nan=False) if as_json else text)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`): the exit status still says what was found, and
+        # Python must not try to write the rest when it ends.
+        sys.stdout = None
 
 
 @contextlib.contextmanager
@@ -90,7 +95,7 @@ _file = click.argument("file", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False)
 @click.version_option(__version__, prog_name="fedviz")
 def command() -> None:
     """Build, check, average and look at federated weight datasets."""
@@ -137,12 +142,68 @@ def generate(out: Path, faults: tuple[str, ...], **options: Any) -> None:
     """
     from fedviz import generation
 
-    if out.suffix not in (".h5", ".hdf5"):
-        raise InvalidArgumentError(f"{out.name}: expected a name that ends in .h5.")
+    _check_dataset_name(out)
     request = generation.GenerateRequest(faults=faults, **options)
     with _progress_bar("generating") as report:
         generation.generate(request, out, report)
     _echo_info(out, as_json=False)
+
+
+def _check_dataset_name(out: Path) -> None:
+    if out.suffix not in (".h5", ".hdf5"):
+        raise InvalidArgumentError(f"{out.name}: expected a name that ends in .h5.")
+
+
+@command.command(name="import")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--num-examples",
+    metavar="N,N,...|FILE.csv",
+    help="For each file in order, or a CSV of client,num_examples.",
+)
+@click.option(
+    "--reference",
+    metavar="FILE|majority",
+    help="Whose signature the dataset has; the server model's, if that is given, or majority.",
+)
+@click.option("--server", type=click.Path(path_type=Path), help="The server model's weights.")
+@_json
+def import_(
+    out: Path,
+    files: tuple[Path, ...],
+    num_examples: str | None,
+    reference: str | None,
+    server: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a dataset of clients' weights files: one round, one client for each FILE.
+
+    A FILE is a Keras, NumPy, safetensors or TensorFlow file, a folder or a zip of them, or a
+    fedviz dataset. An existing OUT is replaced if it is a dataset.
+    """
+    from fedviz.importing import import_clients
+
+    _check_dataset_name(out)
+    with _progress_bar("importing") as report:
+        found = import_clients(
+            files,
+            out,
+            num_examples=None if num_examples is None else _parsed_examples(num_examples),
+            reference=reference,
+            server=server,
+            progress=report,
+        )
+    _say(found.to_json(), as_json, str(found))
+
+
+def _parsed_examples(text: str) -> Path | list[int]:
+    cells = [cell.strip() for cell in text.split(",")]
+    if not all(cell.isdecimal() for cell in cells):
+        return Path(text)
+    return [int(cell) for cell in cells]
 
 
 @command.command()

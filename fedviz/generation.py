@@ -98,13 +98,17 @@ class GenerateRequest:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise UnknownNameError(f"there is no mode {self.mode}; there are {', '.join(MODES)}.")
-        for name in ("clients", "rounds"):
+        for name in ("clients", "rounds", "local_epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"{name} is {getattr(self, name)}; expected 1 or more.")
         if self.seed < 0:
             raise InvalidArgumentError(f"seed is {self.seed}; expected 0 or more.")
         if not (np.isfinite(self.stddev) and self.stddev >= 0):
             raise InvalidArgumentError(f"stddev is {self.stddev}; expected 0 or more.")
+        if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise InvalidArgumentError(
+                f"learning_rate is {self.learning_rate}; expected a number above 0."
+            )
         parse_partition(self.partition)
         _faults_by_client(self.faults, client_ids(self.clients), self.mode)
 

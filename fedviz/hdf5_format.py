@@ -363,6 +363,8 @@ def read_signature(group: h5py.Group) -> Signature:
     """Read the table of a signature."""
     flags: dict[int, bool | None] = {1: True, 0: False}
     rows = sorted(read_table(group, "signature"), key=lambda row: int(row["index"]))
+    if [row["index"] for row in rows] != list(range(len(rows))):
+        raise SignatureError("the tensors' indices are not 0, 1 and so on")
     return Signature(
         tuple(
             TensorSpec(
@@ -619,7 +621,7 @@ def _refuse_overstated_size(dataset: h5py.Dataset) -> None:
     stored = dataset.id.get_storage_size()
     file_size = os.fstat(dataset.file.id.get_vfd_handle()).st_size
     offset = dataset.id.get_offset()
-    beyond = offset is not None and offset + stored > file_size
+    beyond = offset is not None and (offset + stored > file_size or declared > stored)
     if beyond or stored > file_size or declared > _LARGEST_RATIO * stored:
         raise DatasetFormatError(
             f"{_place(dataset)} declares {declared:,} bytes, but {stored:,} are stored in a file "

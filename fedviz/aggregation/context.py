@@ -190,6 +190,8 @@ class _SharedEngine:
 _shared = _SharedEngine()
 os.register_at_fork(after_in_child=_shared.forget_in_child)
 atexit.register(_shared.close)
+# TFF's own default context says an error when it is freed after the modules that it needs.
+atexit.register(tff.test.set_no_default_context)
 
 
 def run(computation: Any, *args: Any) -> Any:

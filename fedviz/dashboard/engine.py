@@ -11,13 +11,11 @@ This module knows no Streamlit; the engine's process imports it.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
-import signal
 import tempfile
 import threading
 import time
@@ -29,7 +27,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from loky import ProcessPoolExecutor
+from loky import ProcessPoolExecutor, process_executor
 from loky.process_executor import BrokenProcessPool
 
 from fedviz.errors import EngineError, FedvizError, JobCancelledError
@@ -187,15 +185,9 @@ class Engine:
         """End the process, whatever it is doing, and remove the jobs' files."""
         with self._lock:
             if self._executor is not None:
-                self._kill_process()
                 self._executor.shutdown(wait=True, kill_workers=True)
                 self._executor = None
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _kill_process(self) -> None:
-        # Not the whole tree, as loky would: the TFF worker's supervisor then clears up after it.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            os.kill(int(_pid_file(self._folder).read_text()), signal.SIGKILL)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         with self._lock:
@@ -234,7 +226,10 @@ def _end_with(parent: int, folder: Path) -> None:
     loky's worker outlives a killed parent, and PR_SET_PDEATHSIG fires when the *thread* that
     started the child ends, which Streamlit's script threads do with every run.
     """
-    _pid_file(folder).write_text(str(os.getpid()))
+    # The TFF worker's socket lies there too, and goes with the folder if all are killed at once.
+    tempfile.tempdir = str(folder)
+    # loky would take the loading of TensorFlow for a memory leak, and start the process anew.
+    process_executor._USE_PSUTIL = False
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     watch = threading.Thread(target=_leave, args=(parent, folder), daemon=True, name="parent watch")
     watch.start()
@@ -286,10 +281,6 @@ def _reporter(folder: Path) -> ProgressCallback:
         draft.replace(target)
 
     return report
-
-
-def _pid_file(folder: Path) -> Path:
-    return folder / "pid"
 
 
 def _progress_file(folder: Path) -> Path:

@@ -80,7 +80,7 @@ def free_path(name: str) -> Path:
         raise InvalidArgumentError(f"{name!r} cannot name a dataset; use letters and digits.")
     folder = data_folder()
     candidates = itertools.chain([stem], (f"{stem}-{i}" for i in itertools.count(2)))
-    taken = set(datasets())
+    taken = set(datasets()) | {path.name for path in folder.iterdir()}
     return folder / next(f"{c}.h5" for c in candidates if f"{c}.h5" not in taken)
 
 

@@ -140,7 +140,7 @@ def _row(mismatch: Mismatch) -> dict[str, str]:
         "Kind": f":{KIND_BADGE[kind]}-badge[{KIND_LETTER[kind]}] {_kind_name(kind)}",
         "Expected": _quoted(mismatch.expected),
         "Found": _quoted(mismatch.actual),
-        "Likely cause": mismatch.cause or ":gray[not known]",
+        "Likely cause": wording.plain_text(mismatch.cause) or ":gray[not known]",
     }
 
 

@@ -26,7 +26,9 @@ def guard() -> None:
         st.error(widgets.literal(unreadable), icon=":material/error:")
     with st.container(width=640):
         if not unreadable:
-            st.title("No dataset is open yet", anchor=False)
+            is_open = bool(st.session_state.get("dataset"))
+            title = "This dataset has no rounds yet" if is_open else "No dataset is open yet"
+            st.title(title, anchor=False)
             st.markdown(
                 "A dataset holds, for each round, the server model, every client's weights and "
                 "their aggregate."

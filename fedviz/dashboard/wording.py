@@ -147,6 +147,8 @@ def signatures_answer(report: CheckReport, clients: int, reference: str) -> str:
     named = {"server": "the server model", "majority": "the majority"}
     whom = named.get(reference, f"client {plain_text(reference)}")
     concerned = len(report.clients_concerned)
+    if not clients:
+        return "This round has no clients: there is nothing to compare."
     if not concerned:
         return f"All {counted(clients, 'client')} agree with {whom}; every value is finite."
     verb = "differs" if concerned == 1 else "differ"
@@ -185,10 +187,16 @@ def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
         if count:
             verb = "is" if count == 1 else "are"
             return f":red[{counted(count, 'cell')}] of {plain_text(client)} {verb} not finite."
-    if math.isnan(view.moved):
+    shown = {panel.role for panel in view.panels}
+    if "aggregate" not in shown:
         return "This round has no aggregate yet: average it to see what that changes."
+    if math.isnan(view.distances[0]):
+        return "This tensor is empty, or 0 throughout: there is nothing to compare."
     distances = dict(zip(clients, view.distances, strict=True))
     ended = " and ".join(f"{plain_text(c)} {percentage(d)}" for c, d in distances.items())
+    if math.isnan(view.moved):
+        why = "is 0 here" if "server" in shown else "is not known"
+        return f"The server model {why}; {ended} from the aggregate."
     return f"Averaging moved this tensor by {percentage(view.moved)}; {ended} from the aggregate."
 
 
@@ -198,6 +206,8 @@ def averaging_answer(shown: AggregateComparison) -> str:
         return "This round has no aggregate yet. Average it."
     row = next(row for row in shown.rows if row.name == shown.name)
     name = plain_text(shown.name)
+    if row.score is None and math.isnan(row.moved):
+        return f"The {name} was not measured, and the server model is not known."
     if row.score is None:
         return f"The {name} lies {percentage(row.moved)} from the server model of the round."
     sentences = [f"The {name} reaches :green[**{decimals(row.score)}**]."]
