@@ -154,58 +154,6 @@ def _check_dataset_name(out: Path) -> None:
         raise InvalidArgumentError(f"{out.name}: expected a name that ends in .h5.")
 
 
-@command.command(name="import")
-@click.argument("out", type=click.Path(path_type=Path))
-@click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
-)
-@click.option(
-    "--num-examples",
-    metavar="N,N,...|FILE.csv",
-    help="For each file in order, or a CSV of client,num_examples.",
-)
-@click.option(
-    "--reference",
-    metavar="FILE|majority",
-    help="Whose signature the dataset has; the server model's, if that is given, or majority.",
-)
-@click.option("--server", type=click.Path(path_type=Path), help="The server model's weights.")
-@_json
-def import_(
-    out: Path,
-    files: tuple[Path, ...],
-    num_examples: str | None,
-    reference: str | None,
-    server: Path | None,
-    as_json: bool,
-) -> None:
-    """Make a dataset of clients' weights files: one round, one client for each FILE.
-
-    A FILE is a Keras, NumPy, safetensors or TensorFlow file, a folder or a zip of them, or a
-    fedviz dataset. An existing OUT is replaced if it is a dataset.
-    """
-    from fedviz.importing import import_clients
-
-    _check_dataset_name(out)
-    with _progress_bar("importing") as report:
-        found = import_clients(
-            files,
-            out,
-            num_examples=None if num_examples is None else _parsed_examples(num_examples),
-            reference=reference,
-            server=server,
-            progress=report,
-        )
-    _say(found.to_json(), as_json, str(found))
-
-
-def _parsed_examples(text: str) -> Path | list[int]:
-    cells = [cell.strip() for cell in text.split(",")]
-    if not all(cell.isdecimal() for cell in cells):
-        return Path(text)
-    return [int(cell) for cell in cells]
-
-
 @command.command()
 @_file
 @_json
