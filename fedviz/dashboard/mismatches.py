@@ -117,7 +117,7 @@ def detail(report: CheckReport, chosen: Selection) -> None:
     place = widgets.literal(f"Client {client}, {tensor}")
     widgets.section(place, "Expected and found, and the likely cause.")
     if found:
-        st.table(pd.DataFrame([_row(m) for m in found]), border="horizontal", hide_index=True)
+        st.table(pd.DataFrame(_stacked(found)), border="horizontal", hide_header=True)
     else:
         st.markdown("This tensor is as expected.")
     st.markdown(":small[:gray[TFF type expected]]")
@@ -142,6 +142,12 @@ def _row(mismatch: Mismatch) -> dict[str, str]:
         "Found": _quoted(mismatch.actual),
         "Likely cause": wording.plain_text(mismatch.cause) or ":gray[not known]",
     }
+
+
+def _stacked(found: Sequence[Mismatch]) -> dict[str, dict[str, str]]:
+    """One column for each mismatch: in half a page, rows would be too narrow."""
+    columns = [_row(mismatch) for mismatch in found]
+    return {str(i): {f":gray[{k}]": v for k, v in row.items()} for i, row in enumerate(columns)}
 
 
 def _quoted(text: str) -> str:
