@@ -12,6 +12,7 @@ LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")
 PAGES = {
     "Overview": ("overview", ":material/dataset:", ("dataset", "round")),
     "Generate": ("generate", ":material/add_circle:", ()),
+    "Import": ("import", ":material/upload_file:", ()),
     "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
     "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),

@@ -154,6 +154,58 @@ def _check_dataset_name(out: Path) -> None:
         raise InvalidArgumentError(f"{out.name}: expected a name that ends in .h5.")
 
 
+@command.command(name="import")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.argument(
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--num-examples",
+    metavar="N,N,...|FILE.csv",
+    help="For each file in order, or a CSV of client,num_examples.",
+)
+@click.option(
+    "--reference",
+    metavar="FILE|majority",
+    help="Whose signature the dataset has; the server model's, if that is given, or majority.",
+)
+@click.option("--server", type=click.Path(path_type=Path), help="The server model's weights.")
+@_json
+def import_(
+    out: Path,
+    files: tuple[Path, ...],
+    num_examples: str | None,
+    reference: str | None,
+    server: Path | None,
+    as_json: bool,
+) -> None:
+    """Make a dataset of clients' weights files: one round, one client for each FILE.
+
+    A FILE is a Keras, NumPy, safetensors or TensorFlow file, a folder or a zip of them, or a
+    fedviz dataset. An existing OUT is replaced if it is a dataset.
+    """
+    from fedviz.importing import import_clients
+
+    _check_dataset_name(out)
+    with _progress_bar("importing") as report:
+        found = import_clients(
+            files,
+            out,
+            num_examples=None if num_examples is None else _parsed_examples(num_examples),
+            reference=reference,
+            server=server,
+            progress=report,
+        )
+    _say(found.to_json(), as_json, str(found))
+
+
+def _parsed_examples(text: str) -> Path | list[int]:
+    cells = [cell.strip() for cell in text.split(",")]
+    if not all(cell.isdecimal() for cell in cells):
+        return Path(text)
+    return [int(cell) for cell in cells]
+
+
 @command.command()
 @_file
 @_json
@@ -176,19 +228,51 @@ def _echo_info(file: Path, as_json: bool) -> None:
     "--reference",
     default="server",
     show_default=True,
-    metavar="CLIENT|majority|server|FILE",
+    metavar="CLIENT|majority|server|FILE|ARCHITECTURE",
     help="What every client is compared with.",
+)
+@click.option(
+    "--signatures-only", is_flag=True, help="Read no weights: do not look at their values."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json", "junit", "github"]),
+    default="text",
+    show_default=True,
+    help="For people, programs, test reports, or a GitHub workflow.",
 )
 @_json
 @click.pass_context
-def check(context: click.Context, file: Path, reference: str, as_json: bool) -> None:
+def check(
+    context: click.Context,
+    file: Path,
+    reference: str,
+    signatures_only: bool,
+    output_format: str,
+    as_json: bool,
+) -> None:
     """Compare every client with a reference; exit with 1 if there are mismatches."""
+    from fedviz import describe
     from fedviz.analysis.check import check as run_check
-    from fedviz.describe import check_text
+    from fedviz.dataset import WeightDataset
+    from fedviz.reference import resolve_reference
 
-    with _progress_bar("checking") as report:
-        found = run_check(file, reference, progress=report)
-    _say(found.to_json(), as_json, check_text(found))
+    if as_json and output_format not in ("text", "json"):
+        raise InvalidArgumentError(f"--json and --format {output_format}: choose one of them.")
+    with WeightDataset(file) as dataset, _progress_bar("checking") as report:
+        found = run_check(
+            dataset,
+            resolve_reference(dataset, reference),
+            look_at="signatures" if signatures_only else "values",
+            progress=report,
+        )
+    texts = {
+        "junit": lambda: describe.check_junit(found, file),
+        "github": lambda: describe.check_github(found, file),
+    }
+    text = texts.get(output_format, lambda: describe.check_text(found))()
+    _say(found.to_json(), as_json or output_format == "json", text)
     context.exit(OK if found.consistent else MISMATCHES)
 
 

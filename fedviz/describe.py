@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
-from fedviz.analysis.check import CheckReport
+from fedviz.analysis.check_report import (
+    CheckReport,
+    ClientMismatch,
+    MismatchGroup,
+    Observation,
+    group_by_pattern,
+    mismatch_text,
+)
 from fedviz.dataset import WeightDataset
+from fedviz.errors import located
 from fedviz.hdf5_format import FORMAT_VERSION
-from fedviz.signature import tff_type_of_round
+from fedviz.signature import Mismatch, tff_type_of_round
 
-__all__ = ["check_text", "dataset_info", "dataset_text", "table_text"]
+__all__ = [
+    "check_github",
+    "check_junit",
+    "check_text",
+    "dataset_info",
+    "dataset_text",
+    "table_text",
+]
 
 _MOST_ROWS = 200
 
@@ -93,22 +111,144 @@ def _accuracy_line(dataset: WeightDataset) -> str:
 
 
 def check_text(report: CheckReport) -> str:
-    """The findings of a check, for people: a line each, then the count."""
+    """The findings of a check, for people: a line each, alike clients together; then the count."""
+    lines = [_observation_line(observation) for observation in report.observations]
     if report.consistent:
-        return f"{report.clients} clients agree with the reference ({report.reference})."
+        return "\n".join(
+            [
+                *_first_lines(lines),
+                f"{report.clients} clients agree with the reference ({report.reference}).",
+            ]
+        )
     kinds = Counter(found.mismatch.kind.value for found in report.mismatches)
     counted = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-    lines = [str(found) for found in report.mismatches[:_MOST_ROWS]]
-    if len(report.mismatches) > _MOST_ROWS:
-        lines.append(f"… and {len(report.mismatches) - _MOST_ROWS:,} more; --json has them all")
+    lines = [
+        _group_line(group, mismatch)
+        for group in group_by_pattern(report)
+        for mismatch in group.mismatches
+    ] + lines
     concerned = len(report.clients_concerned)
     return "\n".join(
         [
-            *lines,
+            *_first_lines(lines),
             f"{concerned} of {report.clients} clients differ from the reference "
             f"({report.reference}): {counted}.",
         ]
     )
+
+
+def _first_lines(lines: Sequence[str]) -> list[str]:
+    rest = len(lines) - _MOST_ROWS
+    more = [f"… and {rest:,} more; --json has them all"] if rest > 0 else []
+    return [*lines[:_MOST_ROWS], *more]
+
+
+def _observation_line(observation: Observation) -> str:
+    return _printable(f"note: {observation}")
+
+
+def _group_line(group: MismatchGroup, mismatch: Mismatch) -> str:
+    """One mismatch of a group of clients: where, expected, found, and why."""
+    if len(group.places) > 1 and mismatch.nonfinite is not None:
+        # How many values, and where, is each client's own.
+        mismatch = dataclasses.replace(mismatch, actual="NaN or infinite ones")
+    if len(group.places) == 1:
+        number, client = group.places[0]
+        return _printable(str(ClientMismatch(number, client, mismatch)))
+    what = _printable(located(mismatch_text(mismatch), tensor=mismatch.tensor))
+    return f"{_places(group)}, {what}"
+
+
+def _places(group: MismatchGroup) -> str:
+    rounds, clients = group.rounds, group.clients
+    numbers = f"round {rounds[0]}" if len(rounds) == 1 else f"rounds {_listed(map(str, rounds))}"
+    if len(clients) == 1:
+        return f"{numbers}, client {_printable(clients[0])}"
+    return f"{numbers}, {len(clients):,} clients ({_listed(map(_printable, clients))})"
+
+
+def _listed(names: Iterable[str], limit: int = 6) -> str:
+    listed = list(names)
+    return ", ".join(listed[:limit]) + (" …" if len(listed) > limit else "")
+
+
+def _printable(text: str) -> str:
+    """A text in one line, and fit for XML: control characters are shown as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def check_junit(report: CheckReport, file: str | Path) -> str:
+    """The findings of a check as JUnit XML: a test case for each client.
+
+    Parameters
+    ----------
+    report : CheckReport
+    file : path
+        What was checked; names the test suite.
+
+    Returns
+    -------
+    str
+        A whole document; a client with mismatches is a failed test case that lists them all.
+    """
+    lines: dict[str, list[str]] = {client: [] for client in report.client_ids}
+    kinds: dict[str, list[str]] = {client: [] for client in report.client_ids}
+    for found in report.mismatches:
+        lines[found.client].append(_printable(str(found)))
+        kinds[found.client].append(found.mismatch.kind.value)
+    counts = {
+        "tests": str(len(lines)),
+        "failures": str(len(report.clients_concerned)),
+        "errors": "0",
+        "skipped": "0",
+    }
+    suites = ElementTree.Element("testsuites", counts)
+    name = _printable(f"fedviz check {file} --reference {report.reference}")
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": name, **counts})
+    for client, said in lines.items():
+        names = {"classname": _printable(str(file)), "name": _printable(client)}
+        case = ElementTree.SubElement(suite, "testcase", names)
+        if said:
+            failure = ElementTree.SubElement(
+                case,
+                "failure",
+                {"type": kinds[client][0], "message": said[0] + _and_more(len(said) - 1)},
+            )
+            failure.text = "\n".join(said)
+    ElementTree.indent(suites)
+    text = ElementTree.tostring(suites, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'
+
+
+def _and_more(count: int) -> str:
+    return f" (and {count:,} more)" if count else ""
+
+
+def check_github(report: CheckReport, file: str | Path) -> str:
+    """The findings of a check as annotations of a GitHub workflow, one for each pattern.
+
+    References
+    ----------
+    GitHub, Workflow commands for GitHub Actions, "Setting an error message".
+    """
+    place = f"file={_github_property(str(file))}"
+    if report.consistent:
+        return f"::notice {place}::{_github_text(check_text(report))}"
+    annotations = []
+    for group in group_by_pattern(report):
+        title = _github_property(f"{group}, against {report.reference}")
+        lines = [_group_line(group, mismatch) for mismatch in group.mismatches]
+        text = _github_text("\n".join(_first_lines(lines)))
+        annotations.append(f"::error {place},title={title}::{text}")
+    return "\n".join(annotations)
+
+
+def _github_text(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _github_property(text: str) -> str:
+    return _github_text(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

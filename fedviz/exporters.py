@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from numpy.lib import format as npy
 
 from fedviz.errors import InvalidArgumentError, storage_errors
 
@@ -60,9 +62,11 @@ def complete_or_absent(path: Path) -> Iterator[Path]:
 
 
 def _write_npz(path: Path, weights: Mapping[str, np.ndarray]) -> None:
-    arrays = {name: _known_to_numpy(array) for name, array in weights.items()}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)
+    # What numpy.savez() does, for names too that are parameters of it, such as "file".
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in weights.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, _known_to_numpy(array), allow_pickle=False)  # type: ignore[no-untyped-call]
 
 
 def _known_to_numpy(array: np.ndarray) -> np.ndarray:
@@ -72,7 +76,9 @@ def _known_to_numpy(array: np.ndarray) -> np.ndarray:
 def _write_safetensors(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     from safetensors.numpy import save_file
 
-    save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, path)
+    # ascontiguousarray makes a vector of a scalar.
+    arrays = {n: np.ascontiguousarray(array).reshape(array.shape) for n, array in weights.items()}
+    save_file(arrays, path)
 
 
 NUMPY_FORMATS: Mapping[str, Callable[[Path, Mapping[str, np.ndarray]], None]] = {

@@ -49,6 +49,7 @@ FAULTS = (("dataset", "digits-faults.h5"),)
 SHOTS = [
     Shot("", "overview"),
     Shot("generate", "generate"),
+    Shot("import", "import"),
     Shot("signatures", "signatures", FAULTS),
     Shot("heatmaps", "heatmaps"),
     Shot("averaging", "averaging"),

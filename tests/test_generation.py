@@ -228,7 +228,7 @@ def test_unknown_architectures_and_files(tmp_path):
     for name, message in {
         "resnet-9000": "there is no architecture 'resnet-9000'; there are dense, ",
         "absent.npz": "cannot read absent.npz: there is no",
-        "model.pkl": "a .pkl file is a pickle",
+        "model.pkl": "cannot read model.pkl: there is no",
     }.items():
         with pytest.raises(FedvizError) as caught:
             generate(GenerateRequest(name), tmp_path / "a.h5")

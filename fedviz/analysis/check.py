@@ -6,104 +6,88 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
-
-from fedviz.analysis.blocks import client_blocks
+from fedviz.analysis.check_report import (
+    CheckReport,
+    ClientMismatch,
+    MismatchGroup,
+    Observation,
+    group_by_pattern,
+)
+from fedviz.analysis.value_checks import Finding, findings_in_round
 from fedviz.dataset import Round, WeightDataset
-from fedviz.errors import UnknownNameError, located
+from fedviz.errors import (
+    DatasetFormatError,
+    InvalidArgumentError,
+    NewerFormatError,
+    UnknownNameError,
+    located,
+)
+from fedviz.importers.template import read_template
 from fedviz.progress import Progress, ProgressCallback, silent
-from fedviz.signature import Mismatch, MismatchKind, Signature, TensorSpec, compare
+from fedviz.signature import (
+    Difference,
+    Mismatch,
+    MismatchKind,
+    Signature,
+    TensorSpec,
+    compare,
+    match,
+    probable_cause,
+)
 
-__all__ = ["CheckReport", "ClientMismatch", "check", "reference_signature"]
+__all__ = [
+    "CheckReport",
+    "ClientMismatch",
+    "MismatchGroup",
+    "Observation",
+    "Reference",
+    "check",
+    "group_by_pattern",
+    "reference_signature",
+]
 
-
-@dataclass(frozen=True)
-class ClientMismatch:
-    """A mismatch and where it is."""
-
-    round: int
-    client: str
-    mismatch: Mismatch
-
-    def to_json(self) -> dict[str, Any]:
-        """As the command's JSON has it."""
-        found = self.mismatch
-        return {
-            "round": self.round,
-            "client": self.client,
-            "tensor": found.tensor,
-            "kind": found.kind.value,
-            "expected": found.expected,
-            "actual": found.actual,
-            "cause": found.cause,
-        }
-
-    def __str__(self) -> str:
-        found = self.mismatch
-        cause = f"; {found.cause}" if found.cause else ""
-        return located(
-            f"{found.kind.value}: expected {found.expected}, found {found.actual}{cause}",
-            round=self.round,
-            client=self.client,
-            tensor=found.tensor,
-        )
+LookAt = Literal["signatures", "finiteness", "values"]
+"""How much of a dataset a check reads: the index only, also every value, or every value also
+against the server model."""
 
 
 @dataclass(frozen=True)
-class CheckReport:
-    """What a check found.
+class Reference:
+    """What clients are compared with: a signature, and what it is called."""
 
-    ``reference`` names what the clients were compared with; ``clients`` counts them, each once,
-    in however many rounds it took part.
-    """
-
-    reference: str
+    name: str
     signature: Signature
-    clients: int
-    mismatches: tuple[ClientMismatch, ...]
-
-    @property
-    def consistent(self) -> bool:
-        """Whether there is no mismatch."""
-        return not self.mismatches
-
-    @property
-    def clients_concerned(self) -> tuple[str, ...]:
-        """Ids of the clients that have a mismatch, in order of appearance."""
-        return tuple(dict.fromkeys(m.client for m in self.mismatches))
-
-    def to_json(self) -> dict[str, Any]:
-        """As the command's JSON has it."""
-        return {
-            "consistent": self.consistent,
-            "reference": self.reference,
-            "clients": self.clients,
-            "mismatches": [mismatch.to_json() for mismatch in self.mismatches],
-        }
 
 
 def check(
     dataset: WeightDataset | str | Path,
-    reference: str = "server",
+    reference: str | Reference = "server",
     *,
     round: int | None = None,
+    look_at: LookAt = "values",
     progress: ProgressCallback = silent,
 ) -> CheckReport:
-    """Compare every client of every round with one reference, and look at every value.
+    """Compare every client of every round with one reference.
 
     Parameters
     ----------
     dataset : WeightDataset or path
         What is checked.
-    reference : str
+    reference : str or Reference
         ``server`` (the dataset's own signature), ``majority`` (the signature that most clients
-        have), the id of a client, or the path of a fedviz file.
+        have), the id of a client, or the path of a file with weights. Any other signature, such
+        as an architecture's, as a :class:`Reference`; :func:`fedviz.reference.resolve_reference`
+        knows the architectures' names.
     round : int, optional
         Only this round; -1 is the last.
+    look_at : {"values", "finiteness", "signatures"}
+        ``signatures`` reads no weights. ``finiteness`` reads every value and finds NaN and
+        infinite ones. ``values`` also compares with the round's server model, where it has one:
+        tensors of one shape that are in each other's place, and frozen tensors that moved.
     progress : callable
-        Told of every tensor whose values are looked at.
+        Told of every round.
 
     Returns
     -------
@@ -118,15 +102,27 @@ def check(
     """
     if not isinstance(dataset, WeightDataset):
         with WeightDataset(dataset) as opened:
-            return check(opened, reference, round=round, progress=progress)
+            return check(opened, reference, round=round, look_at=look_at, progress=progress)
+    if look_at not in ("signatures", "finiteness", "values"):
+        raise InvalidArgumentError(
+            f"look_at: expected signatures, finiteness or values, found {look_at}."
+        )
     rounds = dataset.rounds if round is None else (dataset.round(round),)
-    expected = reference_signature(dataset, reference)
-    mismatches: list[ClientMismatch] = []
+    if isinstance(reference, str):
+        reference = Reference(reference, reference_signature(dataset, reference))
+    checker = _Checker(reference.signature, look_at)
     for position, each in enumerate(rounds):
         progress(Progress(position, len(rounds), f"checking round {each.number}"))
-        mismatches.extend(_check_round(each, expected))
-    clients = {record.id for each in rounds for record in each.records}
-    return CheckReport(reference, expected, len(clients), tuple(mismatches))
+        checker.look_at_round(each)
+    clients = dict.fromkeys(record.id for each in rounds for record in each.records)
+    return CheckReport(
+        reference.name,
+        reference.signature,
+        len(clients),
+        tuple(checker.mismatches),
+        tuple(checker.observations),
+        tuple(clients),
+    )
 
 
 def reference_signature(dataset: WeightDataset, reference: str) -> Signature:
@@ -139,15 +135,28 @@ def reference_signature(dataset: WeightDataset, reference: str) -> Signature:
         if reference in each.clients:
             return each.clients[reference].signature
     if Path(reference).is_file():
-        with WeightDataset(reference) as other:
-            return other.signature
+        return _signature_of_file(Path(reference))
     raise UnknownNameError(
         located(
             f"there is no reference {reference}; expected server, majority, the id of a client "
-            "or the path of a fedviz file",
+            "or the path of a file with weights",
             file=dataset.path,
         )
     )
+
+
+def _signature_of_file(path: Path) -> Signature:
+    """The signature of a fedviz file, with a server model or without, or of a weights file."""
+    if path.suffix in (".h5", ".hdf5"):
+        try:
+            with WeightDataset(path) as other:
+                return other.signature
+        except NewerFormatError:
+            raise
+        except DatasetFormatError:
+            # Keras writes files of that name, too.
+            pass
+    return read_template(path)[1]
 
 
 def _majority(dataset: WeightDataset) -> Signature:
@@ -163,47 +172,76 @@ def _untrained(signature: Signature) -> Signature:
     return Signature(tuple(TensorSpec(t.name, t.shape, t.dtype) for t in signature))
 
 
-def _check_round(round_: Round, expected: Signature) -> list[ClientMismatch]:
-    found: dict[str, list[Mismatch]] = {record.id: [] for record in round_.records}
-    shared = compare(expected, round_.dataset.signature)
-    for record in round_.conforming:
-        found[record.id].extend(shared)
-    for record in round_.divergent:
-        weights = round_.client(record)
-        found[record.id].extend(compare(expected, weights.signature))
-        for spec in weights.signature:
-            if spec.is_float:
-                found[record.id].extend(_nonfinite(spec, weights[spec.name]))
-    for client, mismatch in _nonfinite_in_stacks(round_):
-        found[client].append(mismatch)
-    return [ClientMismatch(round_.number, c, m) for c, each in found.items() for m in each]
+class _Checker:
+    """Collects what is found; each signature is compared once, however many clients have it."""
+
+    def __init__(self, expected: Signature, look_at: LookAt) -> None:
+        self.mismatches: list[ClientMismatch] = []
+        self.observations: list[Observation] = []
+        self._expected = expected
+        self._look_at = look_at
+        self._compared: dict[Signature, list[Mismatch]] = {}
+
+    def look_at_round(self, round_: Round) -> None:
+        """Add what is found in a round, client by client in the order of its table."""
+        found: dict[str, list[Mismatch]] = {record.id: [] for record in round_.records}
+        shared = self._compare(round_.dataset.signature)
+        for record in round_.conforming:
+            found[record.id].extend(shared)
+        for record in round_.divergent:
+            found[record.id].extend(self._compare(round_.client(record).signature))
+        if self._look_at != "signatures":
+            for finding in findings_in_round(round_, against_server=self._look_at == "values"):
+                self._add(finding, round_, found)
+        self.mismatches.extend(
+            ClientMismatch(round_.number, c, m) for c, each in found.items() for m in each
+        )
+
+    def _compare(self, signature: Signature) -> list[Mismatch]:
+        if signature not in self._compared:
+            self._compared[signature] = compare(self._expected, signature)
+        return self._compared[signature]
+
+    def _add(self, finding: Finding, round_: Round, found: dict[str, list[Mismatch]]) -> None:
+        if finding.evidence.distance:
+            self.observations.extend(_observations(finding, round_))
+        else:
+            found[finding.client].append(_value_mismatch(finding, self._expected))
 
 
-def _nonfinite_in_stacks(round_: Round) -> Iterator[tuple[str, Mismatch]]:
-    clients = [record.id for record in round_.conforming]
-    for spec in round_.dataset.signature:
-        if not spec.is_float:
-            continue
-        for rows, block in client_blocks(round_, spec.name):
-            for row in np.flatnonzero(~np.isfinite(block).all(axis=1)):
-                values = block[row].reshape(spec.shape)
-                for mismatch in _nonfinite(spec, values):
-                    yield clients[rows.start + row], mismatch
-
-
-def _nonfinite(spec: TensorSpec, values: np.ndarray) -> Iterator[Mismatch]:
-    finite = np.isfinite(values)
-    if finite.all():
-        return
-    nan = int(np.isnan(values).sum())
-    infinite = int((~finite).sum()) - nan
-    parts = [f"{count} {name}" for count, name in ((nan, "NaN"), (infinite, "infinite")) if count]
-    first = [int(i) for i in np.argwhere(~finite)[0]]
-    at = f", the first at {first}" if first else ""
-    yield Mismatch(
+def _value_mismatch(finding: Finding, expected: Signature) -> Mismatch:
+    evidence, spec = finding.evidence, finding.spec
+    kind = MismatchKind.NONFINITE if evidence.nonfinite else MismatchKind.ORDER
+    rule, cause = _cause(kind, finding, expected)
+    if evidence.nonfinite:
+        actual = str(evidence.nonfinite)
+        return Mismatch(spec.name, kind, "finite values", actual, cause, rule, evidence.nonfinite)
+    return Mismatch(
         spec.name,
-        MismatchKind.NONFINITE,
-        "finite values",
-        f"{' and '.join(parts)} of {values.size:,}{at}",
-        "training diverged, or a value was divided by zero",
+        kind,
+        f"values of {spec.name}",
+        f"values of {evidence.nearest}",
+        cause,
+        rule,
+        values_of=evidence.nearest,
     )
+
+
+def _observations(finding: Finding, round_: Round) -> Iterator[Observation]:
+    _, cause = _cause(None, finding, round_.dataset.signature)
+    if cause:
+        yield Observation(
+            round_.number,
+            finding.client,
+            finding.spec.name,
+            "frozen",
+            "the server model's values",
+            f"values at a distance of {finding.evidence.distance:.3g}",
+            cause,
+        )
+
+
+def _cause(kind: MismatchKind | None, finding: Finding, expected: Signature) -> tuple[str, str]:
+    matching = match(expected, expected)
+    difference = Difference(kind, finding.spec, finding.spec, matching, finding.evidence)
+    return probable_cause(difference)

@@ -6,6 +6,8 @@ import hashlib
 import itertools
 import os
 import re
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -21,6 +23,8 @@ __all__ = [
     "first_dataset",
     "free_path",
     "is_ours",
+    "keep_import",
+    "keep_template",
     "keep_upload",
 ]
 
@@ -112,6 +116,25 @@ def keep_template(name: str, content: bytes | memoryview) -> Path:
         with complete_or_absent(target) as temporary:
             temporary.write_bytes(content)
     return target
+
+
+def keep_import(files: Sequence[tuple[str, bytes | memoryview]]) -> list[Path]:
+    """Keep uploaded clients' files for an import, in a folder of their own.
+
+    Their names, which become the clients' ids, are reduced to harmless ones and made different.
+    """
+    uploads = data_folder() / "uploads"
+    with storage_errors(uploads, "write"):
+        uploads.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="import-", dir=uploads))
+        kept: list[Path] = []
+        for name, content in files:
+            target = folder / (_UNSAFE.sub("-", Path(name).name).lstrip(".")[-120:] or "client")
+            while target in kept:
+                target = target.with_name(f"{len(kept)}-{target.name}")
+            target.write_bytes(content)
+            kept.append(target)
+    return kept
 
 
 def dataset_path(name: str) -> Path:

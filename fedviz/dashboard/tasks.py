@@ -5,16 +5,19 @@ Each task gets plain values and paths and returns the same; its ``folder`` is th
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedviz.dataset import WeightDataset
 from fedviz.generation import GenerateRequest, generate
+from fedviz.importers.report import ImportReport
+from fedviz.importing import import_clients
 from fedviz.progress import ProgressCallback
 from fedviz.results import measured, save_average
 from fedviz.writer import WeightDatasetWriter
 
-__all__ = ["AverageOutcome", "run_average", "run_generate"]
+__all__ = ["AverageOutcome", "run_average", "run_generate", "run_import"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,25 @@ def run_generate(
     """Generate a dataset."""
     del folder
     return generate(request, target, progress)
+
+
+def run_import(
+    files: list[Path],
+    target: Path,
+    server: Path | None,
+    num_examples: Path | None,
+    *,
+    folder: Path,
+    progress: ProgressCallback,
+) -> ImportReport:
+    """Make a dataset of uploaded files; the uploads are removed then."""
+    del folder
+    try:
+        return import_clients(
+            files, target, num_examples=num_examples, server=server, progress=progress
+        )
+    finally:
+        shutil.rmtree(files[0].parent, ignore_errors=True)
 
 
 def run_average(

@@ -17,6 +17,7 @@ from fedviz.dashboard.widgets import ACT, FINE, KNOW, Chip, literal
 from fedviz.dataset import Round, WeightDataset
 from fedviz.figures.text import byte_size, counted, decimals, number, percentage
 from fedviz.generation import GenerateRequest
+from fedviz.importers.report import ImportReport
 from fedviz.signature import MismatchKind
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "generate_answer",
     "generated",
     "heatmap_answer",
+    "import_answer",
     "named_number",
     "named_percentage",
     "overview_answer",
@@ -261,3 +263,16 @@ def generated(dataset: WeightDataset) -> str:
         f"{made} The aggregate's {metric} is {decimals(aggregate)}, "
         f"the average client's {decimals(mean)}."
     )
+
+
+def import_answer(report: ImportReport | None, uploads: int) -> str:
+    """What an import gave, or what it waits for."""
+    if report is None:
+        waiting = f"{counted(uploads, 'file')} to import." if uploads else ""
+        return waiting or "Keras, NumPy, safetensors: one file for each client."
+    clients = counted(len(report.clients), "client")
+    if not report.divergent:
+        return f"{clients}, one signature, {counted(len(report.signature), 'tensor')}."
+    verb = "differs" if len(report.divergent) == 1 else "differ"
+    concerned = f":red[{len(report.divergent)} of {clients}]"
+    return f"{concerned} {verb} from the reference; kept as found."

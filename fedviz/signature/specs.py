@@ -1,14 +1,12 @@
-"""Signatures: the ordered names, shapes and dtypes of a model's tensors, and how two differ."""
+"""Signatures: the ordered names, shapes and dtypes of a model's tensors."""
 
 from __future__ import annotations
 
-import bisect
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import ml_dtypes
@@ -18,11 +16,8 @@ from fedviz.errors import SignatureError, UnknownNameError, located
 
 __all__ = [
     "DTYPES",
-    "Mismatch",
-    "MismatchKind",
     "Signature",
     "TensorSpec",
-    "compare",
     "is_storable_text",
     "tff_type_of_client",
     "tff_type_of_round",
@@ -266,178 +261,3 @@ def tff_type_of_client(signature: Signature) -> str:
 def tff_type_of_round(signature: Signature) -> str:
     """The clients' values of one round as TFF types them."""
     return f"{{{tff_type_of_client(signature)}}}@CLIENTS"
-
-
-class MismatchKind(StrEnum):
-    """How a client differs from the reference. The values are part of the command's JSON."""
-
-    SHAPE = "shape"
-    DTYPE = "dtype"
-    MISSING = "missing"
-    EXTRA = "extra"
-    ORDER = "order"
-    RANK = "rank"
-    NONFINITE = "nonfinite"
-    NAME = "name"
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """One difference between a client and the reference.
-
-    ``expected`` and ``actual`` are what a person reads: TFF types, positions, names or counts.
-    ``cause`` is a guess from the pattern of the difference, empty where there is none.
-    """
-
-    tensor: str
-    kind: MismatchKind
-    expected: str
-    actual: str
-    cause: str = ""
-
-
-def compare(reference: Signature, found: Signature) -> list[Mismatch]:
-    """Every difference of ``found`` from ``reference``, not only the first.
-
-    Tensors are matched by name. Of those left on both sides, two with the same position, shape
-    and dtype are one tensor under another name. Among the matched ones the order is compared:
-    the fewest tensors are named whose removal leaves the others in the reference's order.
-
-    Parameters
-    ----------
-    reference, found : Signature
-        What is expected, and what a client has.
-
-    Returns
-    -------
-    list of Mismatch
-        In the reference's order, extra tensors last. Empty where the signatures agree.
-    """
-    pairs = _match(reference, found)
-    paired = {b.name for _, b in pairs}
-    displaced = _displaced(found, pairs)
-    counterpart = {a.name: b for a, b in pairs}
-    mismatches: list[Mismatch] = []
-    for spec in reference:
-        other = counterpart.get(spec.name)
-        if other is None:
-            mismatches.append(_missing(spec))
-            continue
-        mismatches.extend(_differences(spec, other))
-        if spec.name in displaced:
-            mismatches.append(_out_of_order(spec, reference, other, found))
-    mismatches.extend(_extra(spec) for spec in found if spec.name not in paired)
-    return mismatches
-
-
-def _match(reference: Signature, found: Signature) -> list[tuple[TensorSpec, TensorSpec]]:
-    """Pairs of tensors that are taken for the same one, in the reference's order."""
-    pairs = []
-    for position, spec in enumerate(reference):
-        if spec.name in found:
-            pairs.append((spec, found[spec.name]))
-        elif position < len(found) and _renamed(spec, found.tensors[position], reference):
-            pairs.append((spec, found.tensors[position]))
-    return pairs
-
-
-def _renamed(spec: TensorSpec, candidate: TensorSpec, reference: Signature) -> bool:
-    same_type = (spec.shape, spec.dtype) == (candidate.shape, candidate.dtype)
-    return same_type and candidate.name not in reference
-
-
-def _differences(spec: TensorSpec, other: TensorSpec) -> Iterator[Mismatch]:
-    if spec.name != other.name:
-        yield Mismatch(
-            spec.name,
-            MismatchKind.NAME,
-            spec.name,
-            other.name,
-            "the same tensor under another name",
-        )
-    if spec.rank != other.rank:
-        yield Mismatch(
-            spec.name, MismatchKind.RANK, spec.tff_type, other.tff_type, _rank_cause(spec, other)
-        )
-    elif spec.shape != other.shape:
-        yield Mismatch(
-            spec.name, MismatchKind.SHAPE, spec.tff_type, other.tff_type, _shape_cause(spec, other)
-        )
-    if spec.dtype != other.dtype:
-        yield Mismatch(
-            spec.name, MismatchKind.DTYPE, spec.dtype, other.dtype, _dtype_cause(spec, other)
-        )
-
-
-def _missing(spec: TensorSpec) -> Mismatch:
-    cause = "a layer built with use_bias=False" if spec.name.endswith("bias") else ""
-    return Mismatch(spec.name, MismatchKind.MISSING, spec.tff_type, "nothing", cause)
-
-
-def _extra(spec: TensorSpec) -> Mismatch:
-    return Mismatch(spec.name, MismatchKind.EXTRA, "nothing", spec.tff_type)
-
-
-def _rank_cause(spec: TensorSpec, other: TensorSpec) -> str:
-    same = [s for s in other.shape if s != 1] == [s for s in spec.shape if s != 1]
-    return "an axis of length 1 was added or squeezed" if same else ""
-
-
-def _shape_cause(spec: TensorSpec, other: TensorSpec) -> str:
-    if other.shape == spec.shape[::-1]:
-        return "transposed: stored as [out, in], as PyTorch does"
-    if sorted(other.shape) == sorted(spec.shape):
-        return "the axes are permuted: channels first against channels last"
-    if spec.shape[:-1] == other.shape[:-1]:
-        return "another number of outputs or classes"
-    return ""
-
-
-def _dtype_cause(spec: TensorSpec, other: TensorSpec) -> str:
-    if spec.is_float and not other.is_float:
-        return "an integer where a real number belongs: quantised, or a counter"
-    if spec.dtype == "float32" and other.dtype == "float64":
-        return "NumPy noise or arithmetic made float64 of it"
-    if spec.is_float and other.is_float:
-        return "trained or saved in another precision"
-    return ""
-
-
-def _out_of_order(
-    spec: TensorSpec, reference: Signature, other: TensorSpec, found: Signature
-) -> Mismatch:
-    return Mismatch(
-        spec.name,
-        MismatchKind.ORDER,
-        f"position {reference.index(spec.name)}",
-        f"position {found.index(other.name)}",
-        "listed in another order: two orders of get_weights, or sorted by name",
-    )
-
-
-def _displaced(found: Signature, pairs: Iterable[tuple[TensorSpec, TensorSpec]]) -> set[str]:
-    """Names, as the reference has them, of the fewest tensors that stand out of order."""
-    order = [(found.index(b.name), a.name) for a, b in pairs]
-    kept = _longest_increasing([position for position, _ in order])
-    return {name for i, (_, name) in enumerate(order) if i not in kept}
-
-
-def _longest_increasing(values: Sequence[int]) -> set[int]:
-    """Indices of a longest increasing subsequence (patience sorting, O(n log n))."""
-    tails: list[int] = []
-    tail_indices: list[int] = []
-    previous: list[int | None] = []
-    for i, value in enumerate(values):
-        pile = bisect.bisect_left(tails, value)
-        previous.append(tail_indices[pile - 1] if pile else None)
-        if pile == len(tails):
-            tails.append(value)
-            tail_indices.append(i)
-        else:
-            tails[pile], tail_indices[pile] = value, i
-    kept: set[int] = set()
-    at = tail_indices[-1] if tail_indices else None
-    while at is not None:
-        kept.add(at)
-        at = previous[at]
-    return kept
