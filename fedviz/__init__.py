@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fedviz.errors import FedvizError
     from fedviz.exporters import export_weights
     from fedviz.generation import GenerateRequest, generate, synthesize
+    from fedviz.importing import import_clients
     from fedviz.signature import Signature, TensorSpec, compare
     from fedviz.training.keras_weights import assign_weights, extract_weights
     from fedviz.writer import ClientEntry, WeightDatasetWriter
@@ -43,6 +44,7 @@ __all__ = [
     "export_weights",
     "extract_weights",
     "generate",
+    "import_clients",
     "open",
     "synthesize",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "export_weights": "fedviz.exporters",
     "extract_weights": "fedviz.training.keras_weights",
     "generate": "fedviz.generation",
+    "import_clients": "fedviz.importing",
     "synthesize": "fedviz.generation",
 }
 

@@ -53,6 +53,7 @@ def open_hdf5(path: Path, content: Path | None = None) -> Iterator[h5py.File]:
         hdf5_reading(path, "HDF5's head"),
         h5py.File(content or path, "r", locking="best-effort") as file,
     ):
+        _refuse_broken_heaps(path, file)
         yield file
 
 
@@ -87,8 +88,6 @@ def names_in(path: Path, group: h5py.Group, attribute: str) -> list[str]:
     keys = [attribute] if attribute in group.attrs else []
     while f"{attribute}{len(keys)}" in group.attrs:
         keys.append(f"{attribute}{len(keys)}")
-    if any(h5py.check_string_dtype(group.attrs.get_id(key).dtype) for key in keys):
-        _refuse_broken_heaps(path, group.file)
     values = [value for key in keys for value in np.asarray(group.attrs[key]).ravel()]
     if not all(isinstance(value, bytes | str) for value in values):
         raise DatasetFormatError(
