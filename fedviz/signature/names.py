@@ -47,6 +47,8 @@ _OPTIMIZER_PARTS = frozenset(
         *("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"),
     }
 )
+# Keras 2.14 puts these before the path of the weight that they belong to.
+_OPTIMIZER_STARTS = frozenset({"m", "v", "momentum", "velocity", "accumulator"})
 _OPTIMIZER_ENDINGS = ("_momentum", "_velocity")
 
 
@@ -94,6 +96,8 @@ def is_batch_statistic(name: str) -> bool:
 def is_optimizer_slot(name: str) -> bool:
     """Whether a tensor belongs to an optimizer: Adam's moments, a momentum."""
     parts = name_parts(name)
+    if len(parts) > 2 and parts[0] in _OPTIMIZER_STARTS:
+        return True
     return not _OPTIMIZER_PARTS.isdisjoint(parts) or parts[-1].endswith(_OPTIMIZER_ENDINGS)
 
 
