@@ -20,7 +20,7 @@ _MOST_ROWS = 200
 _FORMATS = (
     ("Keras", ".h5, .hdf5, .weights.h5, .keras", "weights only; the optimizer's state is left out"),
     ("NumPy", ".npz", "also Flower's arr_0, arr_1 and so on"),
-    ("safetensors", ".safetensors", "PyTorch, JAX and others; sharded ones in a zip"),
+    ("safetensors", ".safetensors", "PyTorch, JAX and others; sharded ones by the command"),
     ("TensorFlow", "by the command", "checkpoints and SavedModel folders"),
     ("fedviz", ".h5", "every client of its last round"),
     ("zip", ".zip", "one file for each client"),
