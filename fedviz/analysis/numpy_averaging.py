@@ -224,13 +224,18 @@ class _Position:
             mean = _flower_mean(arrays)
         except (ValueError, TypeError) as error:
             return (NumpyOutcome.REFUSES,), _error_at_full_size(specs, error)
-        return self._outcomes(mean, expected, specs)
+        return self._outcomes(mean, expected, arrays, specs)
 
     def _outcomes(
-        self, mean: np.ndarray, expected: np.ndarray, specs: Sequence[TensorSpec]
+        self,
+        mean: np.ndarray,
+        expected: np.ndarray,
+        arrays: Sequence[np.ndarray],
+        specs: Sequence[TensorSpec],
     ) -> tuple[tuple[NumpyOutcome, ...], str]:
         outcomes, details = [], []
-        if mean.shape != expected.shape:
+        shapes = {array.shape for array in arrays}
+        if len({expected.shape, mean.shape, *shapes}) > 1:
             shape = np.broadcast_shapes(*(spec.shape for spec in specs))
             outcomes.append(NumpyOutcome.BROADCASTS)
             details.append(f"{_types(specs)} become one of shape {list(shape)}")

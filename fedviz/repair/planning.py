@@ -144,12 +144,18 @@ class _ClientRepairs:
         yield self._drop_client()
 
     def _options(self, mismatch: Mismatch, tensor: str) -> Iterator[RepairOption]:
+        if mismatch.kind is MismatchKind.ORDER and not mismatch.values_of:
+            return iter([self._reorder(), self._drop_client()])
         own = list(self._own_values(mismatch, tensor))
         safe = [o for o in own if o.distance is None or o.distance <= FARTHEST]
         doubtful = [o for o in own if o not in safe]
         if self._is_unlearned(tensor):
             return iter([*safe, *self._use_server(tensor), self._drop_client(), *doubtful])
         return iter([*safe, self._drop_client(), *doubtful, *self._use_server(tensor)])
+
+    def _reorder(self) -> RepairOption:
+        description = "bring the tensors into the reference's order"
+        return RepairOption(RepairKind.REORDER, description, True)
 
     def _is_unlearned(self, tensor: str) -> bool:
         """Whether the server's tensor is as good as the client's: nothing is learned in it."""
@@ -160,12 +166,8 @@ class _ClientRepairs:
         """What can be done with the values that the client sent."""
         if mismatch.kind is MismatchKind.NAME:
             yield self._kept(RepairKind.RENAME, f"rename {mismatch.actual} to {tensor}", tensor)
-        elif mismatch.kind is MismatchKind.ORDER and mismatch.values_of:
-            yield self._values_brought_back(mismatch, tensor)
         elif mismatch.kind is MismatchKind.ORDER:
-            yield RepairOption(
-                RepairKind.REORDER, "bring the tensors into the reference's order", True
-            )
+            yield self._values_brought_back(mismatch, tensor)
         elif mismatch.kind in (MismatchKind.SHAPE, MismatchKind.RANK):
             yield from self._reshaped(tensor)
         elif mismatch.kind is MismatchKind.DTYPE:

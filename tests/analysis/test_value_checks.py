@@ -1,0 +1,105 @@
+"""Values that are no numbers, found chunk by chunk, and the way back where that cannot be."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from fedviz.analysis import value_checks
+from fedviz.analysis.check import check
+from fedviz.analysis.value_checks import count_nonfinite, findings_in_round
+from fedviz.dataset import WeightDataset
+from fedviz.signature import Signature, TensorSpec
+
+MODEL = Signature(
+    (
+        TensorSpec("a", (3, 4), "float32"),
+        TensorSpec("b", (5,), "bfloat16"),
+        TensorSpec("c", (), "float64"),
+        TensorSpec("none", (0, 2), "float16"),
+        TensorSpec("steps", (2,), "int64"),
+    )
+)
+
+
+def model():
+    return [np.ones(spec.shape, spec.numpy_dtype) for spec in MODEL]
+
+
+def cohort():
+    """Six clients; c1, c4 and c5 have values that are no numbers."""
+    clients = {f"c{i}": model() for i in range(6)}
+    clients["c1"][0][2, 3] = np.nan
+    clients["c4"][0][0, 0] = np.inf
+    clients["c4"][1][4] = ml_dtypes.bfloat16(-np.inf)
+    clients["c5"][2][()] = np.nan
+    return clients
+
+
+EXPECTED = [
+    ("c1", "a", (1, 0, 0), (2, 3)),
+    ("c4", "a", (0, 1, 0), (0, 0)),
+    ("c4", "b", (0, 0, 1), (4,)),
+    ("c5", "c", (1, 0, 0), ()),
+]
+
+
+def found(dataset):
+    counts = [
+        (f.client, f.spec.name, f.evidence.nonfinite) for f in findings_in_round(dataset.round())
+    ]
+    return [
+        (c, n, (x.num_nan, x.num_positive_infinite, x.num_negative_infinite), x.first_index)
+        for c, n, x in counts
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 12, 2**18])
+def test_whatever_the_size_of_a_chunk(write_dataset, monkeypatch, chunk):
+    monkeypatch.setattr(value_checks, "_CHUNK_VALUES", chunk)
+    with WeightDataset(write_dataset(cohort(), signature=MODEL)) as dataset:
+        assert found(dataset) == EXPECTED
+
+
+def test_a_file_that_was_replaced_shows_what_was_opened(write_dataset):
+    path = write_dataset(cohort(), signature=MODEL)
+    with WeightDataset(path) as dataset:
+        write_dataset({"c0": model()}, signature=MODEL)
+        assert found(dataset) == EXPECTED
+
+
+def test_a_count_in_c_order():
+    values = np.array([[0, np.inf], [np.nan, -np.inf]], order="F")
+    count = count_nonfinite(values)
+    assert (count.num_nan, count.num_positive_infinite, count.num_negative_infinite) == (1, 1, 1)
+    assert (count.first_index, str(count)) == (
+        (0, 1),
+        "1 NaN and 2 infinite of 4, the first at [0, 1]",
+    )
+    assert count_nonfinite(np.zeros((0, 3))) is None
+
+
+def test_signatures_alone_read_no_weights(write_dataset):
+    path = write_dataset(cohort(), signature=MODEL)
+    data = bytearray(path.read_bytes())
+    with WeightDataset(path) as dataset:
+        assert not check(dataset).consistent
+        offset = dataset.round().stack("a").offset
+    data[offset : offset + 6 * 48] = bytes(6 * 48)
+    path.write_bytes(data)
+    assert check(path, look_at="signatures").consistent
+    assert [m.client for m in check(path).mismatches] == ["c4", "c5"]
+
+
+def test_a_signature_is_compared_once_however_many_clients_have_it(write_dataset, monkeypatch):
+    from fedviz.analysis import check as module
+
+    calls = []
+    compare = module.compare
+    monkeypatch.setattr(module, "compare", lambda *pair: calls.append(pair) or compare(*pair))
+    odd = {"a": np.ones((4, 3), "f4")}
+    clients = {f"c{i}": odd if i % 2 else model() for i in range(8)}
+    report = check(write_dataset(clients, signature=MODEL))
+    assert len(calls) == 2
+    assert report.clients_concerned == ("c1", "c3", "c5", "c7")
