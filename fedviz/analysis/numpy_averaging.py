@@ -47,15 +47,21 @@ class TensorVerdict:
     """What becomes of the arrays at one position.
 
     ``outcomes`` is empty where the mean is what it should be. ``detail`` is NumPy's own error, or
-    what was made of what. ``clients`` are those that make the difference; none of them where it
-    happens without any, such as integers, whose mean is float64 whoever sends them.
+    what was made of what. ``by_client`` says of each client that makes a difference what becomes
+    of it and one that conforms, averaged alone. Nobody is in it where it happens without any:
+    integers, whose mean is float64 whoever sends them.
     """
 
     position: int
     tensor: str
     outcomes: tuple[NumpyOutcome, ...]
     detail: str
-    clients: tuple[str, ...]
+    by_client: tuple[tuple[str, tuple[NumpyOutcome, ...]], ...]
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Ids of the clients that make a difference."""
+        return tuple(client for client, _ in self.by_client)
 
 
 @dataclass(frozen=True)
@@ -168,8 +174,9 @@ def _dropped(
         causes = [m for m in models if len(m.signature) > position]
         tensor = causes[0].signature.tensors[position].name
         detail = f"zip ends after {shortest} arrays: {tensor} is left out"
-    clients = tuple(client for model in causes for client in model.clients)
-    return TensorVerdict(position, tensor, (NumpyOutcome.DROPS,), detail, clients)
+    dropped = (NumpyOutcome.DROPS,)
+    by_client = tuple((client, dropped) for model in causes for client in model.clients)
+    return TensorVerdict(position, tensor, dropped, detail, by_client)
 
 
 class _Position:
@@ -192,23 +199,15 @@ class _Position:
 
     def verdict(self) -> TensorVerdict:
         outcomes, detail = self._averaged(range(len(self._models)))
-        clients = [
-            client
-            for i, model in enumerate(self._models)
-            if self._makes_a_difference(i)
-            for client in model.clients
-        ]
+        alone = self._averaged([], with_expected=True)[0]
+        by_client = []
+        for i, model in enumerate(self._models):
+            with_model = self._averaged([i], with_expected=True)[0]
+            if outcomes and with_model != alone:
+                by_client += [(client, with_model) for client in model.clients]
         return TensorVerdict(
-            self._position,
-            self._expected.name,
-            outcomes,
-            detail,
-            tuple(clients) if outcomes else (),
+            self._position, self._expected.name, outcomes, detail, tuple(by_client)
         )
-
-    def _makes_a_difference(self, model: int) -> bool:
-        """Whether a model averaged with one that conforms comes out otherwise than that alone."""
-        return self._averaged([model], with_expected=True)[0] != self._averaged([], True)[0]
 
     def _averaged(
         self, models: Sequence[int], with_expected: bool = False

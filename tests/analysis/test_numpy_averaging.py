@@ -83,6 +83,18 @@ def test_it_refuses_with_numpys_own_error_of_the_real_shapes(write_dataset):
     assert outcomes(found) == {"k": ["refuses"]}
 
 
+def test_each_client_is_judged_for_itself(write_dataset):
+    """One is refused, and one that only upcasts is not blamed for it."""
+    clients = {"good": pair(), "double": pair(np.ones(3)), "long": pair(np.ones(4, "f4"))}
+    with WeightDataset(write_dataset(clients, signature=PAIR)) as dataset:
+        tensor = numpy_verdicts(dataset.round()).tensors[0]
+    assert tensor.outcomes == (NumpyOutcome.REFUSES,)
+    assert tensor.by_client == (
+        ("double", (NumpyOutcome.UPCASTS,)),
+        ("long", (NumpyOutcome.REFUSES,)),
+    )
+
+
 def test_a_missing_tensor_takes_one_from_everybody(write_dataset):
     found = verdict(write_dataset, {"a": np.ones(3, "f4")})
     assert outcomes(found) == {"a": [], "b": ["drops"]}
