@@ -43,8 +43,8 @@ screenshots: dev browser ## Take the pictures in docs/images/ anew
 	$(PYTHON) -m scripts.screenshots
 
 .PHONY: bench
-bench: dev browser ## Measure imports and the time to the first paint
-	$(PYTHON) -m benchmarks.startup
+bench: dev browser ## Measure into benchmarks/RESULTS.md (ARGS=finiteness measures one topic)
+	$(PYTHON) -m benchmarks $(ARGS)
 
 .PHONY: lock
 lock: ## Resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newest versions)

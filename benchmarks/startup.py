@@ -1,22 +1,18 @@
-"""How long it takes until one can look: imports, first paint, each page.
-
-``python -m benchmarks.startup`` prints a table. Times are wall times on a machine that may be busy:
-compare rows of one run, not runs.
-"""
+"""How long it takes until one can look: imports, first paint, each page."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.timing import Row, seconds
 from tests.browser.chromium import launch_browser
 from tests.browser.driver import wait_for_app
 from tests.browser.server import running_dashboard
@@ -30,13 +26,6 @@ IMPORTS = {
     "fedviz.check": "import fedviz; fedviz.check('sample_data/digits-mlp.h5')",
     "import tensorflow": "import tensorflow",
 }
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
 
 
 def import_times() -> Iterator[tuple[str, float]]:
@@ -75,22 +64,15 @@ def paint_times(browser: Browser, url: str) -> Iterator[tuple[str, float]]:
         yield f"{name}, a new visitor, all painted", statistics.median(runs)
 
 
-def main() -> None:
-    """Measure and print."""
-    rows = list(import_times())
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        data_dir = Path(folder, "data")
-        data_dir.mkdir()
+def measure(folder: Path) -> Iterator[Row]:
+    """Imports, then a dashboard with an empty data folder."""
+    for name, value in import_times():
+        yield Row(name, value)
+    with sync_playwright() as playwright:
         browser = launch_browser(playwright)
         started = time.perf_counter()
-        with running_dashboard(data_dir) as dashboard:
-            rows.append(("the server answers", time.perf_counter() - started))
-            rows += paint_times(browser, dashboard.url)
+        with running_dashboard(folder) as dashboard:
+            yield Row("the server answers", time.perf_counter() - started)
+            for name, value in paint_times(browser, dashboard.url):
+                yield Row(name, value)
         browser.close()
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        print(f"{name.ljust(width)}  {value:6.2f} s")
-
-
-if __name__ == "__main__":
-    main()

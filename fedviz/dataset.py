@@ -209,13 +209,13 @@ class Round:
             rows = layout.read_table(self._group, "clients")
             return _checked_records([_client_record(row) for row in rows])
 
-    @property
+    @functools.cached_property
     def conforming(self) -> tuple[ClientRecord, ...]:
         """Clients whose signature is the dataset's, in the order of their rows."""
         rows = [record for record in self.records if record.row is not None]
         return tuple(sorted(rows, key=lambda record: record.row or 0))
 
-    @property
+    @functools.cached_property
     def divergent(self) -> tuple[ClientRecord, ...]:
         """Clients with another signature."""
         return tuple(record for record in self.records if record.row is None)
@@ -230,10 +230,21 @@ class Round:
         with self.damage_reported(f"client {record.id}"):
             if record.conforming:
                 return ClientWeights(self, self._group, self.dataset.signature, record)
-            key = layout.round_key(self.records.index(record))
-            divergent = layout.member(self._group, "divergent", h5py.Group)
-            group = layout.member(divergent, key, h5py.Group)
+            key = layout.round_key(self._positions[record])
+            group = layout.member(self._divergent_group, key, h5py.Group)
             return ClientWeights(self, group, layout.read_signature(group), record)
+
+    @functools.cached_property
+    def _positions(self) -> dict[ClientRecord, int]:
+        return {record: position for position, record in enumerate(self.records)}
+
+    @functools.cached_property
+    def _divergent_group(self) -> h5py.Group:
+        return layout.member(self._group, "divergent", h5py.Group)
+
+    @functools.cached_property
+    def _stacks_group(self) -> h5py.Group:
+        return layout.member(self._group, "weights", h5py.Group)
 
     @functools.cached_property
     def server(self) -> WeightMap | None:
@@ -243,6 +254,15 @@ class Round:
         with self.damage_reported("the server model"):
             group = layout.member(self._group, "server", h5py.Group)
             return WeightMap(self, group, self.dataset.signature)
+
+    def server_offset(self, name: str) -> int | None:
+        """Byte at which a tensor of the server model begins; None where it is not in one piece."""
+        with self.damage_reported("the server model"):
+            spec = self.dataset.signature[name]
+            key = layout.tensor_key(self.dataset.signature.index(name))
+            group = layout.member(self._group, "server", h5py.Group)
+            dataset = layout.checked_tensor(group, key, spec.shape, spec.numpy_dtype)
+            return layout.storage_offset(dataset)
 
     @functools.cached_property
     def aggregates(self) -> Mapping[str, Aggregate]:
@@ -308,13 +328,12 @@ class Round:
         with self.damage_reported(f"tensor {name}"):
             return layout.read_rows(dataset, spec.numpy_dtype, (first, max(first, last)))
 
-    def _stacked(self, name: str) -> tuple[h5py.Dataset, TensorSpec]:
+    def _stacked(self, name: str) -> tuple[h5py.h5d.DatasetID, TensorSpec]:
         spec = self.dataset.signature[name]
         with self.damage_reported(f"tensor {name}"):
-            group = layout.member(self._group, "weights", h5py.Group)
             key = layout.tensor_key(self.dataset.signature.index(name))
             shape = (len(self.conforming), *spec.shape)
-            return layout.checked_tensor(group, key, shape, spec.numpy_dtype), spec
+            return layout.checked_tensor(self._stacks_group, key, shape, spec.numpy_dtype), spec
 
     def to_tf_dataset(self, clients: Sequence[str] | None = None) -> tf.data.Dataset:
         """The round as a ``tf.data.Dataset``: one element is one client's structured weights.

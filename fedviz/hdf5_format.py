@@ -7,10 +7,13 @@ how something lies in HDF5 is here; :mod:`fedviz.dataset` knows what it means.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
+import math
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ __all__ = [
     "ALIGNMENT",
     "FORMAT",
     "FORMAT_VERSION",
+    "TensorRegion",
     "create_file",
     "create_tensor",
     "has_member",
@@ -44,9 +48,9 @@ __all__ = [
     "read_text_attribute",
     "round_key",
     "storage_offset",
+    "stored_bytes",
     "tensor_key",
     "write_json",
-    "write_rows",
     "write_signature",
     "write_table",
     "write_text_attributes",
@@ -179,6 +183,9 @@ def _check_format(file: h5py.File, path: Path) -> None:
 
 def create_file(path: Path, mode: str) -> h5py.File:
     """Open a temporary file for writing: ``"w"`` a new one, ``"r+"`` a copy that is extended."""
+    # The gaps that the alignment leaves are no space to look through for every new object: with
+    # many tensors the search takes a time that grows with the square of their number.
+    gaps = {"fs_strategy": "fsm", "fs_threshold": ALIGNMENT} if mode == "w" else {}
     with storage_errors(path, "write"):
         return h5py.File(
             path,
@@ -187,6 +194,7 @@ def create_file(path: Path, mode: str) -> h5py.File:
             alignment_threshold=1,
             alignment_interval=ALIGNMENT,
             locking="best-effort",
+            **gaps,
         )
 
 
@@ -230,22 +238,43 @@ def member(group: h5py.Group, name: str, kind: type[Any]) -> Any:
     DatasetFormatError
         It is absent, is a link elsewhere, or is not of that kind.
     """
-    path, place = Path(group.file.filename), f"{group.name.rstrip('/')}/{name}"
-    with damage_reported(path, place):
-        if not has_member(group, name):
-            raise DatasetFormatError(f"{path.name}: {place} is missing. Copy the file again.")
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise DatasetFormatError(
-                f"{path.name}: {place} is a link to another place. A dataset holds all that it "
-                "shows; links are refused."
-            )
-        found = group[name]
-    if not isinstance(found, kind):
+    identifier = _member_id(group, name)
+    found = _KINDS.get(type(identifier), h5py.Datatype)
+    if found is not kind:
+        path, place = _member_place(group, name)
         raise DatasetFormatError(
             f"{path.name}: {place}: expected a {kind.__name__.lower()}, found a "
-            f"{type(found).__name__.lower()}."
+            f"{found.__name__.lower()}."
         )
-    return found
+    return found(identifier)
+
+
+def _member_id(group: h5py.Group, name: str) -> h5py.h5g.GroupID | h5py.h5d.DatasetID:
+    """A member as HDF5 knows it; h5py's own objects take many times as long to make."""
+    key = name.encode()
+    try:
+        exists = group.id.links.exists(key)
+        if exists and group.id.links.get_info(key).type == h5py.h5l.TYPE_HARD:
+            return h5py.h5o.open(group.id, key)
+    except _DAMAGE as error:
+        raise _damaged(*_member_place(group, name), error) from error
+    path, place = _member_place(group, name)
+    if not exists:
+        raise DatasetFormatError(f"{path.name}: {place} is missing. Copy the file again.")
+    raise DatasetFormatError(
+        f"{path.name}: {place} is a link to another place. A dataset holds all that it shows; "
+        "links are refused."
+    )
+
+
+def _member_place(group: h5py.Group, name: str) -> tuple[Path, str]:
+    return Path(group.file.filename), f"{group.name.rstrip('/')}/{name}"
+
+
+_KINDS: Mapping[type, type] = {
+    h5py.h5g.GroupID: h5py.Group,
+    h5py.h5d.DatasetID: h5py.Dataset,
+}
 
 
 def has_member(group: h5py.Group, name: str) -> bool:
@@ -297,34 +326,43 @@ def write_table(group: h5py.Group, name: str, rows: Sequence[tuple[Any, ...]]) -
 def read_table(group: h5py.Group, name: str) -> list[dict[str, Any]]:
     """Rows of a table of :data:`TABLES`, text decoded; unknown columns are passed over."""
     dataset = member(group, name, h5py.Dataset)
-    _refuse_foreign_storage(dataset)
-    _refuse_overstated_size(dataset)
+    _refuse_foreign_storage(dataset.id)
+    _refuse_overstated_size(dataset.id)
     columns = TABLES[name].names or ()
     missing = [c for c in columns if c not in (dataset.dtype.names or ())]
     if missing or dataset.shape is None or dataset.ndim != 1:
         raise DatasetFormatError(
-            f"{_place(dataset)}: expected a table with the columns {', '.join(columns)}, "
+            f"{_place(dataset.id)}: expected a table with the columns {', '.join(columns)}, "
             f"found {', '.join(missing) + ' missing' if missing else f'rank {dataset.ndim}'}."
         )
     _check_columns(dataset, TABLES[name])
     table = dataset.fields(columns)[()]
-    return [{c: _decoded(row[c]) for c in columns} for row in table]
+    values = [_plain_values(table[c], TABLES[name][c]) for c in columns]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+
+
+def _plain_values(column: np.ndarray, expected: np.dtype[Any]) -> list[Any]:
+    values: list[Any] = column.tolist()
+    is_text = h5py.check_string_dtype(expected) is not None
+    return [value.decode("utf-8") for value in values] if is_text else values
 
 
 def _check_columns(dataset: h5py.Dataset, expected: np.dtype[Any]) -> None:
     kind = dataset.id.get_type()
     members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
     starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
+    heap_sizes = functools.cache(_heap_sizes)
     for column in expected.names or ():
         position = kind.get_member_index(column.encode())
         found = members[position]
         if _column_class(found) != _column_class(h5py.h5t.py_create(expected[column], True)):
             raise DatasetFormatError(
-                f"{_place(dataset)}, column {column}: expected {expected[column]}, "
+                f"{_place(dataset.id)}, column {column}: expected {expected[column]}, "
                 f"found {found.dtype}. Copy the file again."
             )
         before = [m for m, s in zip(members, starts, strict=True) if s < starts[position]]
-        _check_heap(dataset, found, starts[position] + sum(map(_growth, before)))
+        start = starts[position] + sum(map(_growth, before))
+        _check_heap(dataset.id, found, start, heap_sizes)
 
 
 def _growth(kind: h5py.h5t.TypeID) -> int:
@@ -343,12 +381,6 @@ def _column_class(kind: h5py.h5t.TypeID) -> tuple[int, ...]:
     return (kind.get_class(), nested.get_class()) if nested else (kind.get_class(),)
 
 
-def _decoded(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def write_signature(group: h5py.Group, signature: Signature) -> None:
     """Write the table of a signature."""
     flags = {True: 1, False: 0, None: -1}
@@ -365,20 +397,26 @@ def read_signature(group: h5py.Group) -> Signature:
     rows = sorted(read_table(group, "signature"), key=lambda row: int(row["index"]))
     if [row["index"] for row in rows] != list(range(len(rows))):
         raise SignatureError("the tensors' indices are not 0, 1 and so on")
-    return Signature(
+    return _signature_of(
         tuple(
-            TensorSpec(
-                row["name"],
-                tuple(int(s) for s in row["shape"]),
-                row["dtype"],
-                flags.get(int(row["trainable"])),
-            )
+            (row["name"], tuple(row["shape"].tolist()), row["dtype"], flags.get(row["trainable"]))
             for row in rows
         )
     )
 
 
-def _check_heap(dataset: h5py.Dataset, kind: h5py.h5t.TypeID, start: int) -> None:
+@functools.lru_cache(maxsize=64)
+def _signature_of(tensors: tuple[tuple[str, tuple[int, ...], str, bool | None], ...]) -> Signature:
+    """Divergent clients have few signatures among them: one object stands for all alike."""
+    return Signature(tuple(TensorSpec(*tensor) for tensor in tensors))
+
+
+def _check_heap(
+    dataset: h5py.h5d.DatasetID,
+    kind: h5py.h5t.TypeID,
+    start: int,
+    heap_sizes: Callable[[int, int], dict[int, int]],
+) -> None:
     """Refuse texts and sequences that do not lie where the dataset says.
 
     HDF5 keeps values of variable length in global heaps, which have no checksum, and which it
@@ -386,25 +424,28 @@ def _check_heap(dataset: h5py.Dataset, kind: h5py.h5t.TypeID, start: int) -> Non
 
     Parameters
     ----------
-    dataset : h5py.Dataset
+    dataset : DatasetID
         One piece in the file; each of its elements holds a reference to its value.
     kind : TypeID
         The type of the values; one of fixed length is none of ours.
     start : int
         Byte at which the reference lies in an element, as it is in the file.
+    heap_sizes : callable
+        :func:`_heap_sizes`, or what remembers its results.
     """
-    if not _is_of_variable_length(kind) or not dataset.size:
+    elements = math.prod(dataset.shape or ())
+    if not _is_of_variable_length(kind) or not elements:
         return
-    offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
-    width = stored // dataset.size
+    offset, stored = dataset.get_offset(), dataset.get_storage_size()
+    width = stored // elements
     if offset is None or start + _REFERENCE.itemsize > width:
         raise DatasetFormatError(f"{_place(dataset)}: expected a table in one piece.")
-    file = dataset.file.id.get_vfd_handle()
+    file = _descriptor(dataset)
     raw = os.pread(file, stored, offset)
-    references: np.ndarray = np.ndarray((dataset.size,), _REFERENCE, raw, start, (width,))
+    references: np.ndarray = np.ndarray((elements,), _REFERENCE, raw, start, (width,))
     references = references[references["length"] > 0]
     item = kind.get_super().get_size() if isinstance(kind, h5py.h5t.TypeVlenID) else 1
-    sizes = {int(a): _heap_sizes(file, int(a)) for a in np.unique(references["address"])}
+    sizes = {int(a): heap_sizes(file, int(a)) for a in np.unique(references["address"])}
     for length, address, index in references.tolist():
         if length * item > sizes[address].get(index, 0):
             raise DatasetFormatError(
@@ -432,11 +473,11 @@ def _heap_sizes(file: int, address: int) -> dict[int, int]:
     if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
         return {}
     heap = os.pread(file, size, address)
+    if len(heap) < size:
+        return {}
     sizes: dict[int, int] = {}
     at = _HEAP_HEAD.size
     while size - at >= _HEAP_OBJECT.size:
-        if len(heap) < size:
-            return {}
         index, _, length = _HEAP_OBJECT.unpack_from(heap, at)
         # Index 0 is the free space, whose size counts its own head.
         taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
@@ -461,15 +502,15 @@ def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
     if not has_member(group, name):
         return {}
     dataset = member(group, name, h5py.Dataset)
-    _refuse_foreign_storage(dataset)
-    _refuse_overstated_size(dataset)
+    _refuse_foreign_storage(dataset.id)
+    _refuse_overstated_size(dataset.id)
     kind = dataset.id.get_type()
     if dataset.shape != () or not isinstance(kind, h5py.h5t.TypeStringID):
-        raise DatasetFormatError(f"{_place(dataset)}: expected one text, found {dataset}.")
-    _check_heap(dataset, kind, 0)
-    value = json.loads(_decoded(dataset[()]), parse_constant=_refuse_constant)
+        raise DatasetFormatError(f"{_place(dataset.id)}: expected one text, found {dataset}.")
+    _check_heap(dataset.id, kind, 0, _heap_sizes)
+    value = json.loads(dataset[()].decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(value, dict):
-        raise DatasetFormatError(f"{_place(dataset)}: expected a JSON object.")
+        raise DatasetFormatError(f"{_place(dataset.id)}: expected a JSON object.")
     return value
 
 
@@ -488,6 +529,7 @@ def _bfloat16_type() -> h5py.h5t.TypeFloatID:
     return kind
 
 
+@functools.cache
 def file_type(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
     """The type that a dtype has in the file: little-endian."""
     if dtype == ml_dtypes.bfloat16:
@@ -495,17 +537,63 @@ def file_type(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
     return h5py.h5t.py_create(dtype.newbyteorder("<"), logical=True)
 
 
+@dataclass(frozen=True)
+class TensorRegion:
+    """The place of a new tensor's values in the file; they are written straight to it.
+
+    HDF5 takes about 40 µs to select a row and to write it, a plain write 2: with many small
+    tensors that is what writing takes.
+
+    Parameters
+    ----------
+    descriptor : int
+        The file, as the system knows it while HDF5 has it open.
+    offset : int or None
+        Byte of the first value; None where there are no values.
+    """
+
+    descriptor: int
+    offset: int | None
+
+    def write(self, array: np.ndarray, row: int = 0) -> None:
+        """Write values bit by bit: all of them, or those of one row (all rows are alike)."""
+        content = stored_bytes(array)
+        if not content:
+            return
+        if self.offset is None:
+            raise ValueError(f"{len(content)} bytes for a tensor without values")
+        position = self.offset + row * len(content)
+        while content:
+            written = os.pwrite(self.descriptor, content, position)
+            content, position = content[written:], position + written
+
+
 def create_tensor(
     group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> h5py.Dataset:
-    """A contiguous dataset whose space is taken at once: a full disk shows before the work."""
+) -> TensorRegion:
+    """Make a contiguous dataset, whose place in the file is settled at once."""
     space = h5py.h5s.create_simple(shape) if shape else h5py.h5s.create(h5py.h5s.SCALAR)
+    dataset = h5py.h5d.create(
+        group.id, name.encode(), file_type(dtype), space, _tensor_properties()
+    )
+    return TensorRegion(_descriptor(dataset), dataset.get_offset())
+
+
+@functools.cache
+def _tensor_properties() -> h5py.h5p.PropDCID:
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_layout(h5py.h5d.CONTIGUOUS)
     properties.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    identifier = h5py.h5d.create(group.id, name.encode(), file_type(dtype), space, properties)
-    return h5py.Dataset(identifier)
+    properties.set_obj_track_times(False)
+    return properties
+
+
+def stored_bytes(array: np.ndarray) -> memoryview:
+    """A tensor's values as they lie in the file: little-endian, row-major."""
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _raw(array: np.ndarray) -> np.ndarray:
@@ -513,40 +601,14 @@ def _raw(array: np.ndarray) -> np.ndarray:
     return array.view(np.uint16) if array.dtype == ml_dtypes.bfloat16 else array
 
 
-def write_rows(dataset: h5py.Dataset, first: int | None, array: np.ndarray) -> None:
-    """Write a tensor's values bit by bit, without a conversion.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-        Made by :func:`create_tensor`.
-    first : int or None
-        Row at which the values begin (``array`` then has the rows as its first axis), or None
-        to write all of it.
-    array : ndarray
-        Values in the dataset's dtype.
-    """
-    if array.size == 0:
-        return
-    contiguous = np.ascontiguousarray(array).reshape(array.shape)
-    kind = file_type(contiguous.dtype)
-    if contiguous.dtype.byteorder == ">":
-        contiguous = contiguous.astype(contiguous.dtype.newbyteorder("<"))
-    if first is None:
-        memory = file_space = h5py.h5s.ALL
-    else:
-        memory, file_space = _row_spaces(dataset, first, contiguous.shape)
-    dataset.id.write(memory, file_space, _raw(contiguous), mtype=kind)
-
-
 def read_rows(
-    dataset: h5py.Dataset, dtype: np.dtype[Any], rows: tuple[int, int] | None
+    dataset: h5py.h5d.DatasetID, dtype: np.dtype[Any], rows: tuple[int, int] | None
 ) -> np.ndarray:
     """Read a tensor's values bit by bit.
 
     Parameters
     ----------
-    dataset : h5py.Dataset
+    dataset : DatasetID
         Checked by :func:`checked_tensor`.
     dtype : dtype
         The dtype that the signature states.
@@ -566,21 +628,21 @@ def read_rows(
         memory = file_space = h5py.h5s.ALL
     else:
         memory, file_space = _row_spaces(dataset, rows[0], shape)
-    dataset.id.read(memory, file_space, _raw(out), mtype=file_type(dtype))
+    dataset.read(memory, file_space, _raw(out), mtype=file_type(dtype))
     return out
 
 
 def _row_spaces(
-    dataset: h5py.Dataset, first: int, shape: tuple[int, ...]
+    dataset: h5py.h5d.DatasetID, first: int, shape: tuple[int, ...]
 ) -> tuple[h5py.h5s.SpaceID, h5py.h5s.SpaceID]:
-    file_space = dataset.id.get_space()
+    file_space = dataset.get_space()
     file_space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
     return h5py.h5s.create_simple(shape), file_space
 
 
 def checked_tensor(
     group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> h5py.Dataset:
+) -> h5py.h5d.DatasetID:
     """A tensor's dataset, after everything that its header claims has been checked.
 
     Raises
@@ -589,12 +651,13 @@ def checked_tensor(
         Shape or dtype are not the signature's, the values lie outside the file, or their size is
         more than the file can hold.
     """
-    dataset = member(group, name, h5py.Dataset)
+    dataset = _member_id(group, name)
+    if not isinstance(dataset, h5py.h5d.DatasetID):
+        dataset = member(group, name, h5py.Dataset).id
     if dataset.shape != shape:
-        raise DatasetFormatError(
-            f"{_place(dataset)}: expected shape {list(shape)}, found {list(dataset.shape)}."
-        )
-    if not dataset.id.get_type().equal(file_type(dtype)):
+        found = "no values" if dataset.shape is None else list(dataset.shape)
+        raise DatasetFormatError(f"{_place(dataset)}: expected shape {list(shape)}, found {found}.")
+    if not dataset.get_type().equal(file_type(dtype)):
         raise DatasetFormatError(
             f"{_place(dataset)}: expected little-endian {dtype.name}, found {dataset.dtype}."
         )
@@ -603,24 +666,31 @@ def checked_tensor(
     return dataset
 
 
-def _place(dataset: h5py.Dataset) -> str:
-    return f"{Path(dataset.file.filename).name}: {dataset.name}"
+def _place(dataset: h5py.h5d.DatasetID) -> str:
+    file, name = h5py.h5f.get_name(dataset), h5py.h5i.get_name(dataset)
+    return f"{Path(os.fsdecode(file)).name}: {name.decode(errors='replace')}"
 
 
-def _refuse_foreign_storage(dataset: h5py.Dataset) -> None:
-    if dataset.is_virtual or dataset.external:
+def _descriptor(dataset: h5py.h5d.DatasetID) -> int:
+    """The file, as the system knows it while HDF5 has it open."""
+    return int(h5py.h5i.get_file_id(dataset).get_vfd_handle())
+
+
+def _refuse_foreign_storage(dataset: h5py.h5d.DatasetID) -> None:
+    properties = dataset.get_create_plist()
+    if properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count():
         raise DatasetFormatError(
             f"{_place(dataset)} keeps its values in another file. A dataset holds all that it "
             "shows; external storage and virtual datasets are refused."
         )
 
 
-def _refuse_overstated_size(dataset: h5py.Dataset) -> None:
+def _refuse_overstated_size(dataset: h5py.h5d.DatasetID) -> None:
     """Nothing is allocated for values that the file does not have."""
-    declared = int(dataset.size or 0) * dataset.id.get_type().get_size()
-    stored = dataset.id.get_storage_size()
-    file_size = os.fstat(dataset.file.id.get_vfd_handle()).st_size
-    offset = dataset.id.get_offset()
+    declared = math.prod(dataset.shape or ()) * dataset.get_type().get_size()
+    stored = dataset.get_storage_size()
+    file_size = os.fstat(_descriptor(dataset)).st_size
+    offset = dataset.get_offset()
     beyond = offset is not None and (offset + stored > file_size or declared > stored)
     if beyond or stored > file_size or declared > _LARGEST_RATIO * stored:
         raise DatasetFormatError(
@@ -629,7 +699,7 @@ def _refuse_overstated_size(dataset: h5py.Dataset) -> None:
         )
 
 
-def storage_offset(dataset: h5py.Dataset) -> int | None:
+def storage_offset(dataset: h5py.h5d.DatasetID) -> int | None:
     """Byte at which a contiguous dataset's values begin; None where they are not in one piece."""
-    offset = dataset.id.get_offset()
+    offset = dataset.get_offset()
     return None if offset is None else int(offset)

@@ -221,6 +221,7 @@ class RoundWriter:
         self._group = group
         self._signature = signature
         self._entries = _checked_entries(clients)
+        self._positions = {client: i for i, client in enumerate(self._entries)}
         self._digests: dict[str, str] = {}
         self._rows = _rows_of(clients, signature)
         stacked = group.create_group("weights")
@@ -244,11 +245,23 @@ class RoundWriter:
         SignatureError
             The client was not announced or is written twice, or its weights are not as its
             announced signature says.
+        InvalidArgumentError
+            The dataset is closed.
         """
         if client not in self._entries or client in self._digests:
             problem = "written twice" if client in self._digests else "not announced"
             raise SignatureError(
                 located(problem, file=self._path, round=self.number, client=client)
+            )
+        if not self._group:
+            # The file's descriptor may be another file's by now.
+            raise InvalidArgumentError(
+                located(
+                    "the dataset is closed; write the clients inside the with block",
+                    file=self._path,
+                    round=self.number,
+                    client=client,
+                )
             )
         own = self._entries[client].signature
         signature = self._signature if own is None else own
@@ -259,11 +272,11 @@ class RoundWriter:
             _write_tensors(self._divergent_group(client, signature), signature, arrays)
         else:
             for stack, array in zip(self._stacks, arrays, strict=True):
-                layout.write_rows(stack, row, array[np.newaxis])
+                stack.write(array, row)
         self._digests[client] = _digest(arrays)
 
     def _divergent_group(self, client: str, signature: Signature) -> h5py.Group:
-        key = layout.round_key(list(self._entries).index(client))
+        key = layout.round_key(self._positions[client])
         group = self._group.require_group("divergent").create_group(key)
         layout.write_signature(group, signature)
         return group
@@ -314,8 +327,8 @@ class RoundWriter:
                 f"label counts: expected shape [{len(self._entries)}, classes], "
                 f"found {list(counts.shape)}."
             )
-        dataset = layout.create_tensor(self._group, "label_counts", counts.shape, counts.dtype)
-        layout.write_rows(dataset, None, counts)
+        region = layout.create_tensor(self._group, "label_counts", counts.shape, counts.dtype)
+        region.write(counts)
 
     def finish(self) -> None:
         """Check that all clients were written, and list them."""
@@ -377,8 +390,8 @@ def _rows_of(clients: Sequence[ClientEntry], signature: Signature) -> dict[str, 
 
 def _write_tensors(group: h5py.Group, signature: Signature, weights: Weights) -> None:
     for i, (spec, array) in enumerate(zip(signature, signature.arrange(weights), strict=True)):
-        dataset = layout.create_tensor(group, layout.tensor_key(i), spec.shape, spec.numpy_dtype)
-        layout.write_rows(dataset, None, array)
+        region = layout.create_tensor(group, layout.tensor_key(i), spec.shape, spec.numpy_dtype)
+        region.write(array)
 
 
 def _write_aggregate(
@@ -422,8 +435,8 @@ def _merge_metrics(group: h5py.Group, metrics: Sequence[Metric]) -> None:
 def _digest(arrays: Sequence[np.ndarray]) -> str:
     """SHA-256 of the tensors' bytes, little-endian, in order."""
     digest = hashlib.sha256()
-    for array in filter(np.size, arrays):
-        digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+    for array in arrays:
+        digest.update(layout.stored_bytes(array))
     return digest.hexdigest()
 
 

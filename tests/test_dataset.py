@@ -222,3 +222,56 @@ def test_a_closed_dataset_says_so(write_dataset):
     dataset.close()
     with pytest.raises(DatasetFormatError, match=r"clients.h5 is damaged: cannot read round 0"):
         round_.clients["c0"]["dense/bias"]
+
+
+def test_records_are_sorted_once_and_by_row(tmp_path):
+    rng = np.random.default_rng(0)
+    other = Signature(SIGNATURE.tensors[:2])
+    entries = [ClientEntry(f"c{i}", i, other if i in (1, 4) else None) for i in range(6)]
+    written = {e.id: random_weights(e.signature or SIGNATURE, rng) for e in entries}
+    with (
+        WeightDatasetWriter(tmp_path / "a.h5", SIGNATURE) as writer,
+        writer.round(entries) as round_,
+    ):
+        for client in reversed(written):
+            round_.write_client(client, written[client])
+    with WeightDataset(tmp_path / "a.h5") as dataset:
+        last = dataset.round()
+        assert [(r.id, r.row) for r in last.conforming] == [
+            ("c0", 0),
+            ("c2", 1),
+            ("c3", 2),
+            ("c5", 3),
+        ]
+        assert [r.id for r in last.divergent] == ["c1", "c4"]
+        assert last.conforming is last.conforming
+        assert last.divergent is last.divergent
+        first, second = (last.client(record) for record in last.divergent)
+        assert first.signature is second.signature
+        for record in last.records:
+            assert raw_bytes(last.client(record).values()) == raw_bytes(written[record.id])
+
+
+def test_values_in_any_memory_layout_are_stored_row_by_row(tmp_path):
+    signature = Signature((TensorSpec("w", (3, 4), "float32"), TensorSpec("b", (2,), "bool")))
+    values = np.arange(48, dtype="f4").reshape(6, 8)
+    layouts = {
+        "fortran": np.asfortranarray(values[:3, :4]),
+        "strided": values[::2, ::2],
+        "backwards": values[2::-1, 3::-1],
+    }
+    flags = np.array([True, False, False])[::2]
+    with (
+        WeightDatasetWriter(tmp_path / "a.h5", signature) as writer,
+        writer.round([ClientEntry(c) for c in layouts], [layouts["strided"], flags]) as round_,
+    ):
+        for client, array in layouts.items():
+            round_.write_client(client, [array, flags])
+        round_.write_label_counts(np.arange(6, dtype=">i4").reshape(3, 2))
+    with WeightDataset(tmp_path / "a.h5") as dataset:
+        last = dataset.round()
+        for client, array in layouts.items():
+            np.testing.assert_array_equal(last.clients[client]["w"], array)
+            np.testing.assert_array_equal(last.clients[client]["b"], [True, False])
+        np.testing.assert_array_equal(last.server["w"], values[::2, ::2])
+        np.testing.assert_array_equal(last.label_counts, [[0, 1], [2, 3], [4, 5]])

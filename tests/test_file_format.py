@@ -191,6 +191,45 @@ def test_tensors_lie_where_they_can_be_mapped(path, arrays):
                 assert mapped[1].tobytes() == arrays["c2"][position].tobytes()
 
 
+def test_every_tensor_begins_at_a_multiple_of_4096(path):
+    places = ("server", "weights", "divergent/000001", "aggregates/mean")
+    with h5py.File(path) as file:
+        offsets = [
+            dataset.id.get_offset()
+            for place in places
+            for name, dataset in file[f"rounds/000001/{place}"].items()
+            if name.isdecimal() and dataset.size
+        ]
+    assert len(set(offsets)) == 5 + 5 + 2 + 5
+    assert {offset % 4096 for offset in offsets} == {0}
+
+
+def test_the_gaps_of_the_alignment_are_not_kept_as_free_space(path):
+    """HDF5 would look through all of them for each new object."""
+    with h5py.File(path) as file:
+        _, _, threshold = file.id.get_create_plist().get_file_space_strategy()
+    assert threshold == 4096
+
+
+@pytest.mark.parametrize("what", ["nothing at all", "a type"])
+def test_what_is_no_tensor_is_refused(path, tmp_path, what):
+    from fedviz.dataset import WeightDataset
+    from fedviz.errors import DatasetFormatError
+
+    odd = tmp_path / "odd.h5"
+    odd.write_bytes(path.read_bytes())
+    with h5py.File(odd, "r+") as file:
+        server = file["rounds/000001/server"]
+        del server["001"]
+        server["001"] = h5py.Empty("<f8") if what == "nothing at all" else np.dtype("<f8")
+    expected = "expected shape .., found no values" if what == "nothing at all" else "a datatype"
+    with (
+        WeightDataset(odd) as dataset,
+        pytest.raises(DatasetFormatError, match=f"odd.h5: /rounds/000001/server/001.* {expected}"),
+    ):
+        dataset.round().server["scale"]
+
+
 @pytest.mark.parametrize("dtype", sorted(DTYPES))
 def test_dtypes_are_the_hdf5_types_of_the_page(tmp_path, dtype):
     spec = TensorSpec("w", (2,), dtype)

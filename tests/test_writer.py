@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fedviz.dataset import WeightDataset
-from fedviz.errors import LockedFileError, StorageError
+from fedviz.errors import InvalidArgumentError, LockedFileError, StorageError
 from fedviz.writer import ClientEntry, WeightDatasetWriter
 from tests.conftest import SIGNATURE, random_weights
 
@@ -216,3 +216,20 @@ def test_permissions_are_kept(dataset_path):
     with WeightDatasetWriter.append(dataset_path) as writer, writer.round([]):
         pass
     assert dataset_path.stat().st_mode & 0o777 == 0o640
+
+
+def test_nothing_is_written_after_the_end(tmp_path):
+    """The descriptor that rows are written to belongs to another file by then."""
+    weights = random_weights(SIGNATURE, np.random.default_rng(0))
+    with (
+        pytest.raises(ZeroDivisionError),
+        WeightDatasetWriter(tmp_path / "a.h5", SIGNATURE) as writer,
+        writer.round([ClientEntry("c0")]) as round_,
+    ):
+        raise ZeroDivisionError
+    with (
+        (tmp_path / "other").open("wb"),
+        pytest.raises(InvalidArgumentError, match=r"client c0: the dataset is closed"),
+    ):
+        round_.write_client("c0", weights)
+    assert (tmp_path / "other").read_bytes() == b""

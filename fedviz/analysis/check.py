@@ -198,9 +198,10 @@ class _Checker:
         )
 
     def _compare(self, signature: Signature) -> list[Mismatch]:
-        if signature not in self._compared:
-            self._compared[signature] = compare(self._expected, signature)
-        return self._compared[signature]
+        found = self._compared.get(signature)
+        if found is None:
+            found = self._compared[signature] = compare(self._expected, signature)
+        return found
 
     def _add(self, finding: Finding, round_: Round, found: dict[str, list[Mismatch]]) -> None:
         if finding.evidence.distance:

@@ -9,12 +9,13 @@ import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import FileIO
 
 import numpy as np
 
 from fedviz.analysis.blocks import client_blocks
 from fedviz.dataset import FileIdentity, Round
+from fedviz.errors import StorageError, located
 from fedviz.signature import NonFiniteCount, TensorSpec, ValueEvidence
 from fedviz.signature.names import is_batch_statistic
 
@@ -142,7 +143,7 @@ def _chunks(round_: Round, spec: TensorSpec) -> Iterator[tuple[int, np.ndarray]]
     if stack.offset is None or not num_values:
         yield from _blocks_as_chunks(round_, spec)
         return
-    with stack.path.open("rb") as file:
+    with stack.path.open("rb", buffering=0) as file:
         if not _is_state_of(file, round_.dataset.identity):
             yield from _blocks_as_chunks(round_, spec)
             return
@@ -150,11 +151,19 @@ def _chunks(round_: Round, spec: TensorSpec) -> Iterator[tuple[int, np.ndarray]]
         buffer = np.empty(min(_CHUNK_VALUES, num_values), stack.dtype)
         for start in range(0, num_values, _CHUNK_VALUES):
             chunk = buffer[: num_values - start]
-            file.readinto(chunk.view(np.uint8).data)
+            if file.readinto(chunk.view(np.uint8).data) < chunk.nbytes:
+                raise _cut_short(round_, spec)
             yield start, chunk
 
 
-def _is_state_of(file: BinaryIO, identity: FileIdentity) -> bool:
+def _cut_short(round_: Round, spec: TensorSpec) -> StorageError:
+    problem = "the file became shorter while it was read; copy it again and open it anew"
+    return StorageError(
+        located(problem, file=round_.dataset.path, round=round_.number, tensor=spec.name)
+    )
+
+
+def _is_state_of(file: FileIO, identity: FileIdentity) -> bool:
     """Whether an open file is the one that the dataset was opened from, and unchanged."""
     status = os.fstat(file.fileno())
     found = (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -242,21 +251,25 @@ class _ServerModel:
         if len(names) < 2:
             return
         samples = self._sample_of((spec.shape, spec.dtype))
-        own = names.index(spec.name)
-        others = np.delete(samples, own, axis=0)
+        own = samples[names.index(spec.name)]
         with np.errstate(invalid="ignore", over="ignore"):
             values = rows[:, _sampled_cells(spec.size)].astype("f8")
-            to_own = np.linalg.norm(values - samples[own], axis=1)
+            to_own = np.linalg.norm(values - own, axis=1)
+            # Nobody is nearer to a tensor that has the very values of its own, as biases that
+            # begin at zero have.
+            apart = np.linalg.norm(samples - own, axis=1)
+            others = np.flatnonzero(apart != 0)
+            if not others.size:
+                return
             # Who is FAR_NEARER to another is, by the triangle inequality, at least this far from
             # its own: the many who are not need no comparison with every other tensor.
-            apart = np.linalg.norm(others - samples[own], axis=1)
-            suspects = to_own >= apart.min() * FAR_NEARER / (FAR_NEARER + 1)
+            suspects = to_own >= apart[others].min() * FAR_NEARER / (FAR_NEARER + 1)
             for row in np.flatnonzero(suspects & (to_own > 0)):
-                to_others = np.linalg.norm(others - values[row], axis=1)
+                to_others = np.linalg.norm(samples[others] - values[row], axis=1)
                 best = int(np.argmin(to_others))
                 if to_others[best] * FAR_NEARER <= to_own[row]:
                     times = to_own[row] / to_others[best] if to_others[best] else np.inf
-                    yield int(row), _Nearest(names[best + (best >= own)], float(times))
+                    yield int(row), _Nearest(names[others[best]], float(times))
 
     def _sample_of(self, kin: _Kin) -> np.ndarray:
         """The sampled server values of all tensors of a type, one a row."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from fedviz.analysis import value_checks
 from fedviz.analysis.check import check
 from fedviz.analysis.value_checks import count_nonfinite, findings_in_round
 from fedviz.dataset import WeightDataset
+from fedviz.errors import StorageError
 from fedviz.signature import Signature, TensorSpec
 
 MODEL = Signature(
@@ -103,3 +106,55 @@ def test_a_signature_is_compared_once_however_many_clients_have_it(write_dataset
     report = check(write_dataset(clients, signature=MODEL))
     assert len(calls) == 2
     assert report.clients_concerned == ("c1", "c3", "c5", "c7")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("cell", [0, 6, 7, 20])
+def test_one_nan_anywhere_among_values_whose_sum_overflows(write_dataset, monkeypatch, dtype, cell):
+    monkeypatch.setattr(value_checks, "_CHUNK_VALUES", 7)
+    model = Signature((TensorSpec("w", (7,), dtype),))
+    largest = ml_dtypes.finfo(model["w"].numpy_dtype).max
+    clients = {f"c{i}": [np.full(7, largest, model["w"].numpy_dtype)] for i in range(3)}
+    path = write_dataset(clients, signature=model)
+    assert check(path, look_at="finiteness").consistent
+    clients[f"c{cell // 7}"][0][cell % 7] = np.nan
+    with WeightDataset(write_dataset(clients, signature=model)) as dataset:
+        assert found(dataset) == [(f"c{cell // 7}", "w", (1, 0, 0), (cell % 7,))]
+
+
+def test_a_file_that_is_cut_short_while_it_is_read(write_dataset, monkeypatch):
+    monkeypatch.setattr(value_checks, "_CHUNK_VALUES", 12)
+    path = write_dataset(cohort(), signature=MODEL)
+    with WeightDataset(path) as dataset:
+        chunks = value_checks._chunks(dataset.round(), MODEL["a"])
+        next(chunks)
+        os.truncate(path, dataset.round().stack("a").offset + 50)
+        with pytest.raises(StorageError, match=r"round 0, tensor a: the file became shorter"):
+            next(chunks)
+
+
+def test_tensors_alike_in_the_server_model_hide_no_exchange(write_dataset):
+    """Two biases that begin at zero are no distance apart; the kernels beside them are."""
+    rng = np.random.default_rng(0)
+    names = ("bias", "bias_1", "kernel", "kernel_1")
+    model = Signature(tuple(TensorSpec(name, (9,), "float32") for name in names))
+    server = [np.zeros(9, "f4"), np.zeros(9, "f4"), *rng.standard_normal((2, 9)).astype("f4")]
+    moved = [array + np.float32(0.001) for array in server]
+    exchanged = [moved[i] for i in (0, 1, 3, 2)]
+    path = write_dataset({"c0": moved, "c1": exchanged}, signature=model, server=server)
+    assert [
+        (m.client, m.mismatch.tensor, m.mismatch.values_of) for m in check(path).mismatches
+    ] == [
+        ("c1", "kernel", "kernel_1"),
+        ("c1", "kernel_1", "kernel"),
+    ]
+
+
+def test_a_server_model_whose_tensors_are_all_alike(write_dataset):
+    model = Signature(tuple(TensorSpec(name, (9,), "float32") for name in ("a", "b")))
+    path = write_dataset(
+        {"c0": [np.ones(9, "f4"), np.full(9, 2, "f4")]},
+        signature=model,
+        server=[np.zeros(9, "f4")] * 2,
+    )
+    assert check(path).consistent
