@@ -25,6 +25,7 @@ from fedviz.importers.content import (
 from fedviz.importers.examples import NumExamples, assigned_examples
 from fedviz.importers.fedviz_file import open_fedviz_file
 from fedviz.importers.imported import ImportedWeights, LeftOut, Taken
+from fedviz.importers.layer_numbers import differ_in_layer_numbers
 from fedviz.importers.npz import is_numbered
 from fedviz.importers.reading import READERS
 from fedviz.importers.report import ImportedClient, ImportReport
@@ -49,6 +50,7 @@ __all__ = [
 
 MAJORITY = "majority"
 _BY_POSITION = "all shapes agree with the reference's in their order, so its names were taken"
+_BY_NUMBER = "layer numbers given by Keras were matched by position, with the reference's names"
 
 _Value = TypeVar("_Value", bound=Hashable)
 
@@ -73,6 +75,7 @@ def import_clients(
     num_examples: NumExamples | None = None,
     reference: str | Path | None = None,
     server: str | Path | None = None,
+    keep_names: bool = False,
     progress: ProgressCallback = silent,
 ) -> ImportReport:
     """Make a dataset of one round from clients' weights files.
@@ -93,6 +96,10 @@ def import_clients(
         By default the server model's, where that is given, and else ``majority``.
     server : path, optional
         The server model before the round.
+    keep_names : bool
+        Whether names stay as the files have them. Otherwise arrays without names (``arr_0``), and
+        layers that Keras only numbered on (``dense_7`` for ``dense_1``), get the reference's names
+        where all else agrees in order.
     progress : callable
         Told of every file, twice.
 
@@ -125,8 +132,9 @@ def import_clients(
         [source for source in named if source in set(sources)],
     )
     model = None if server is None else _inspect_single(Path(server))
-    signature, named_reference = _reference(reference, model, inspected)
-    inspected = [_named_by_position(client, signature) for client in inspected]
+    signature, named_reference = _reference(reference, model, inspected, keep_names)
+    if not keep_names:
+        inspected = [_named_by_position(client, signature) for client in inspected]
     entries = [
         ClientEntry(client, number, item.signature)
         for client, number, item in zip(ids, examples, inspected, strict=True)
@@ -261,7 +269,10 @@ def _sharing(item: _Inspected, shared: dict[Any, Any]) -> _Inspected:
 
 
 def _reference(
-    reference: str | Path | None, server: _Inspected | None, clients: Sequence[_Inspected]
+    reference: str | Path | None,
+    server: _Inspected | None,
+    clients: Sequence[_Inspected],
+    keep_names: bool,
 ) -> tuple[Signature, str]:
     """The dataset's signature, and where it comes from."""
     if reference is None and server is not None:
@@ -271,6 +282,8 @@ def _reference(
     else:
         chosen = _inspect_single(Path(reference))
         signature, name = chosen.signature, chosen.source.name
+    if server is not None and not keep_names:
+        server = _named_by_position(server, signature)
     if server is not None and not server.signature.agrees_with(signature):
         first = compare(signature, server.signature)[0]
         raise InvalidArgumentError(
@@ -292,15 +305,26 @@ def _majority(signatures: Sequence[Signature]) -> Signature:
 
 
 def _named_by_position(client: _Inspected, reference: Signature) -> _Inspected:
-    """Arrays without names, as Flower saves them, get the reference's, if all shapes agree."""
-    own = [(t.shape, t.dtype) for t in client.signature]
-    nameless = is_numbered(client.signature) and not is_numbered(reference)
-    if not nameless or own != [(t.shape, t.dtype) for t in reference]:
+    """The client under the reference's names, where its own say nothing and all else agrees."""
+    note = _why_by_position(client.signature, reference)
+    if not note:
         return client
     took = tuple(
         Taken(taken.source, name) for taken, name in zip(client.took, reference.names, strict=True)
     )
-    return replace(client, signature=reference, took=took, notes=(*client.notes, _BY_POSITION))
+    return replace(client, signature=reference, took=took, notes=(*client.notes, note))
+
+
+def _why_by_position(signature: Signature, reference: Signature) -> str:
+    """Why tensors may take the reference's names; empty where they may not.
+
+    Their own are numbers: of arrays, as Flower saves them, or of layers, as Keras counts them.
+    """
+    if differ_in_layer_numbers(reference, signature):
+        return _BY_NUMBER
+    nameless = is_numbered(signature) and not is_numbered(reference)
+    types = [(spec.shape, spec.dtype) for spec in signature]
+    return _BY_POSITION if nameless and types == [(s.shape, s.dtype) for s in reference] else ""
 
 
 def _mismatches(reference: Signature, clients: Sequence[_Inspected]) -> list[int]:
@@ -339,12 +363,13 @@ def _write(
         "files": [client.source.name for client in clients],
     }
     with contextlib.ExitStack() as resources:
-        model = resources.enter_context(open_any_weights(server.source)).weights if server else None
+        found = resources.enter_context(open_any_weights(server.source)) if server else None
+        # In their order: the names may be the reference's.
+        model = None if found is None else list(found.weights.values())
         writer = resources.enter_context(WeightDatasetWriter(out, signature, recipe))
         with writer.round(entries, model) as round_:
             for i, (entry, client) in enumerate(zip(entries, clients, strict=True)):
                 done = len(clients) + i
                 progress(Progress(done, 2 * len(clients), f"reading {client.source.name}"))
-                with open_any_weights(client.source) as found:
-                    # In their order: arrays without names go by the reference's.
-                    round_.write_client(entry.id, list(found.weights.values()))
+                with open_any_weights(client.source) as weights:
+                    round_.write_client(entry.id, list(weights.weights.values()))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fedviz.analysis.check import check
+from fedviz.importing import import_clients
 from fedviz.signature import CAUSE_RULES, Signature, TensorSpec, compare
 from fedviz.tff_types import parse_type, signature_of
 
@@ -220,6 +221,99 @@ def test_a_second_model_of_one_session_is_numbered_on():
     first, second = (of_variables(model.weights) for model in models)
     assert second.names[0] == "dense_2/kernel"
     assert {rule for _, rule in causes(first, second)} == {"numbered"}
+
+
+def unnamed_model(*widths, kernel=3, filters=2):
+    """A model of a cleared session, as a client's own process makes it."""
+    import tensorflow as tf
+
+    tf.keras.backend.clear_session()
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [
+            layers.Conv2D(filters, kernel, input_shape=(6, 6, 3)),
+            layers.GlobalAveragePooling2D(),
+            *(layers.Dense(width) for width in widths),
+        ]
+    )
+
+
+@pytest.mark.tff
+def test_files_of_keras_that_differ(tmp_path):
+    """Each cause by real files, through the importer; and its near miss."""
+    for name, model in {
+        "reference": unnamed_model(4, 5, 6),
+        "kernel": unnamed_model(4, 5, 6, kernel=5),
+        "filters": unnamed_model(4, 5, 6, kernel=5, filters=3),
+        "one_more": unnamed_model(2, 4, 5, 6),
+        "one_less": unnamed_model(4, 6),
+        "as_ours": unnamed_model(4, 5, 6),
+    }.items():
+        model.save(tmp_path / f"{name}.h5", save_format="h5")
+    found = causes_of_files(tmp_path, "reference.h5")
+    assert found["as_ours"] == set()
+    assert ("conv2d/kernel", "kernel-size") in found["kernel"]
+    assert "kernel-size" not in {rule for _, rule in found["filters"]}
+    assert ("conv2d/bias", "units") in found["filters"]
+    assert ("dense/kernel", "shifted-layers") in found["one_more"]
+    assert "shifted-layers" not in {rule for _, rule in found["one_less"]}
+
+
+def causes_of_files(folder, reference):
+    """What check says of each client of a folder of files, compared with one of them."""
+    out = folder / "imported" / "out.h5"
+    out.parent.mkdir(exist_ok=True)
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    report = import_clients(files, out, reference=folder / reference)
+    found = {client.id: set() for client in report.clients}
+    for each in check(out).mismatches:
+        found[each.client].add((each.mismatch.tensor, each.mismatch.rule))
+    return found
+
+
+def test_files_of_numpy_and_safetensors_that_differ(tmp_path):
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(1)
+    kernel, dense = rng.normal(size=(3, 3, 2, 8)).astype("f4"), np.ones((8, 4), "f4")
+    ours = {"conv/kernel": kernel, "conv/bias": np.ones(8, "f4"), "fc/kernel": dense}
+    for name, changes in {
+        "reference": {},
+        "channels": {"conv/kernel": kernel.transpose(3, 2, 0, 1)},
+        "permuted": {"conv/kernel": kernel.transpose(0, 2, 1, 3)},
+        "integer": {"fc/kernel": dense.astype(np.int8)},
+        "half": {"fc/kernel": dense.astype(np.float16)},
+        "transposed": {"fc/kernel": dense.T},
+        "narrow": {"fc/kernel": dense[:4].T},
+        "one": {"conv/bias": np.ones(1, "f4")},
+        "two": {"conv/bias": np.ones(2, "f4")},
+    }.items():
+        np.savez(tmp_path / f"{name}.npz", **{**ours, **changes})
+    np.savez(tmp_path / "prefixed.npz", **{f"model/{name}": a for name, a in ours.items()})
+    np.savez(tmp_path / "suffixed.npz", **{f"{name}_1": a for name, a in ours.items()})
+    np.savez(tmp_path / "colon.npz", **{f"{name}:0": a for name, a in ours.items()})
+    of_pytorch = {
+        "module.conv.weight": np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)),
+        "module.conv.bias": np.ones(8, "f4"),
+        "module.fc.weight": np.ascontiguousarray(dense.T),
+    }
+    save_file(of_pytorch, tmp_path / "pytorch.safetensors")
+    found = causes_of_files(tmp_path, "reference.npz")
+    rules = {client: {rule for _, rule in causes} for client, causes in found.items()}
+    assert rules["reference"] == set()
+    assert found["channels"] == {("conv/kernel", "channels")}
+    assert found["permuted"] == {("conv/kernel", "permuted-axes")}
+    assert found["integer"] == {("fc/kernel", "integer")}
+    assert found["half"] == {("fc/kernel", "precision")}
+    assert found["transposed"] == {("fc/kernel", "transposed")}
+    assert "transposed" not in rules["narrow"]
+    assert found["one"] == {("conv/bias", "broadcastable")}
+    assert "broadcastable" not in rules["two"]
+    assert rules["prefixed"] == {"prefix"}
+    assert rules["colon"] == {"colon-zero"}
+    assert rules["suffixed"] <= {"suffix", "numbered"}
+    assert rules["suffixed"]
+    assert {"pytorch-names", "channels", "transposed"} <= rules["pytorch"]
 
 
 def test_what_numpy_and_safetensors_make(tmp_path):

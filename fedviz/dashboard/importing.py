@@ -35,6 +35,7 @@ class Form:
     uploads: list[Any]
     server: Any
     num_examples: Any
+    keep_names: bool
 
 
 def form() -> Form:
@@ -55,16 +56,23 @@ def form() -> Form:
         key="import_examples",
         help="Not needed where the files' names say it, such as client3_n120.npz.",
     )
+    keep_names = st.checkbox(
+        "Keep names that are only numbers",
+        key="import_keep_names",
+        help="Models made one after another in Keras are numbered on: dense, then dense_1. Where "
+        "all else agrees, the reference's names are taken, unless you tick this.",
+    )
     name = st.text_input("Name of the dataset", "imported", key="import_name", max_chars=80)
-    return Form(name, list(uploads or []), server, num_examples)
+    return Form(name, list(uploads or []), server, num_examples, keep_names)
 
 
 def start_button(chosen: Form) -> None:
     """Start the import."""
     job = jobs.current(_JOB)
+    done = job is not None and job.state is JobState.DONE
     pressed = st.button(
         "Import",
-        type="primary",
+        type="secondary" if done else "primary",
         icon=":material/upload_file:",
         disabled=not chosen.uploads or (job is not None and job.active),
         width="stretch",
@@ -81,6 +89,7 @@ def start_button(chosen: Form) -> None:
             target,
             _kept(chosen.server),
             _kept(chosen.num_examples),
+            chosen.keep_names,
         )
         st.rerun()
 
@@ -96,7 +105,7 @@ def progress_and_outcome() -> ImportReport | None:
     if job is None or job.state is not JobState.DONE:
         return None
     report: ImportReport = job.result()
-    if st.button("Look at it", icon=":material/dataset:"):
+    if st.button("Look at it", icon=":material/dataset:", type="primary"):
         state.ask_for(report.out.name)
         st.switch_page("pages/overview.py")
     return report
@@ -134,8 +143,8 @@ def report_tables(report: ImportReport) -> None:
             for source, reason in left[:_MOST_ROWS]
         ]
         st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
-    for note in dict.fromkeys(note for client in report.clients for note in client.notes):
-        st.markdown(f":small[:gray[{widgets.literal(note)}]]")
+    for note in report.notes:
+        st.markdown(f":small[:gray[{widgets.literal(note)}.]]")
 
 
 def _own_name(source: str) -> str:

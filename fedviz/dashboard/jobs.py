@@ -7,22 +7,27 @@ from typing import Any
 import streamlit as st
 
 from fedviz.dashboard import cache, widgets
-from fedviz.dashboard.engine import Job, JobState, Task
+from fedviz.dashboard.engine import Engine, Job, JobState, Task
 
 __all__ = ["current", "forget", "panel", "start"]
 
 _POLL_SECONDS = 0.4
+_WITHOUT_TENSORFLOW = frozenset({"import_job"})
+
+
+def _engine(slot: str) -> Engine:
+    return cache.light_engine() if slot in _WITHOUT_TENSORFLOW else cache.engine()
 
 
 def start(slot: str, title: str, task: Task, *arguments: Any) -> None:
     """Start a job; ``slot`` is where this session keeps it."""
     forget(slot)
-    st.session_state[slot] = cache.engine().submit(slot, title, task, *arguments).id
+    st.session_state[slot] = _engine(slot).submit(slot, title, task, *arguments).id
 
 
 def current(slot: str) -> Job | None:
     """The session's job of a slot; after a reload of the page the one that still runs."""
-    jobs = cache.engine().jobs
+    jobs = _engine(slot).jobs
     job = jobs.get(st.session_state.get(slot, -1))
     if job is None:
         job = next((j for j in list(jobs.values()) if j.kind == slot and j.active), None)
@@ -35,7 +40,7 @@ def forget(slot: str) -> None:
     """Let go of a finished job."""
     job = current(slot)
     if job is not None and not job.active:
-        cache.engine().forget(job)
+        _engine(slot).forget(job)
     st.session_state.pop(slot, None)
 
 

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["LayerConfig", "child_layers", "layer_configs", "snake_case", "variable_names"]
+__all__ = [
+    "KINDS_WITH_VARIABLES",
+    "LayerConfig",
+    "child_layers",
+    "layer_configs",
+    "snake_case",
+    "variable_names",
+]
 
 _KERNEL = ("kernel", "bias")
 _VARIABLES: Mapping[str, tuple[str, ...]] = {
@@ -34,11 +41,23 @@ _LEFT_OUT_BY: Mapping[str, str] = {
 }
 _RECURRENT = ("lstm", "gru", "simple_rnn")
 _ATTENTION = {
-    "_query_dense": "query",
-    "_key_dense": "key",
-    "_value_dense": "value",
-    "_output_dense": "attention_output",
+    "query_dense": "query",
+    "key_dense": "key",
+    "value_dense": "value",
+    "output_dense": "attention_output",
 }
+KINDS_WITH_VARIABLES = frozenset(
+    {
+        *_VARIABLES,
+        *_RECURRENT,
+        *("rnn", "stacked_rnn_cells", "conv_lstm1d", "conv_lstm2d", "conv_lstm3d"),
+        *("bidirectional", "time_distributed", "multi_head_attention", "group_query_attention"),
+        *("attention", "additive_attention", "normalization", "unit_normalization"),
+        *("rms_normalization", "spectral_normalization", "sequential", "functional", "model"),
+        *("locally_connected1d", "locally_connected2d"),
+    }
+)
+"""Keras's own layers and models, as it names them of itself, which have variables."""
 
 
 @dataclass(frozen=True)
@@ -80,28 +99,33 @@ def _layer(node: Any) -> LayerConfig | None:
     return LayerConfig(kind, name if isinstance(name, str) and name else kind, config)
 
 
-def child_layers(layer: LayerConfig) -> dict[str, LayerConfig]:
+def child_layers(layer: LayerConfig, full_paths: bool) -> dict[str, LayerConfig]:
     """Groups inside a layer's group, in the order of its variables, as layers of their own.
 
-    A name of "" adds nothing to the variables' path.
+    A name of "" adds nothing to the variables' path: Keras 2 leaves out that of a wrapped layer,
+    Keras 3 (``full_paths``) does not.
     """
     if layer.kind in _RECURRENT:
         cell = f"{layer.kind}_cell"
         return {"cell": LayerConfig(cell, cell, layer.config)}
     if layer.kind == "multi_head_attention":
+        # Until Keras 3.9 the groups' names began with an underscore.
         return {
-            group: LayerConfig("einsum_dense", name, layer.config)
+            f"{hidden}{group}": LayerConfig("einsum_dense", name, layer.config)
+            for hidden in ("", "_")
             for group, name in _ATTENTION.items()
         }
     inner = _layer(layer.config.get("layer"))
     if inner is None:
         return {}
     if layer.kind == "bidirectional":
+        # Keras 3 lists the wrapped layer under its new name, Keras 2 under the one it was given.
+        name = inner.name.removeprefix("forward_")
         return {
-            f"{way}_layer": LayerConfig(inner.kind, f"{way}_{inner.name}", inner.config)
+            f"{way}_layer": LayerConfig(inner.kind, f"{way}_{name}", inner.config)
             for way in ("forward", "backward")
         }
-    return {"layer": LayerConfig(inner.kind, "", inner.config)}
+    return {"layer": LayerConfig(inner.kind, inner.name if full_paths else "", inner.config)}
 
 
 def variable_names(layer: LayerConfig, count: int) -> list[str]:

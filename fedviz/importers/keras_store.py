@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from fedviz.importers.imported import (
     collect_weights,
 )
 from fedviz.importers.keras_layers import (
+    KINDS_WITH_VARIABLES,
     LayerConfig,
     child_layers,
     layer_configs,
@@ -47,7 +49,8 @@ __all__ = ["open_keras_archive", "open_keras_store"]
 
 _VARS = "vars"
 # Keras 3 says "layers"; Keras 2.12 to 2.14 had another name for the same list.
-_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_KERAS_3 = "layers"
+_CONTAINERS = (_KERAS_3, "_layer_checkpoint_dependencies")
 _NOT_WEIGHTS: Mapping[str, str] = {
     "optimizer": "optimizer state",
     "metrics": "a metric",
@@ -59,6 +62,9 @@ _NOT_WEIGHTS: Mapping[str, str] = {
     "_compile_loss": "state of the loss",
 }
 _RANDOM = "seed_generator"
+_FORWARD = "forward_layer"
+# For values that lie in chunks, or that are too few to be written at all.
+_NOT_WHOLE = -1
 _NOT_TRAINED = frozenset({"moving_mean", "moving_variance"})
 _WEIGHTS = "model.weights.h5"
 _MAX_CONFIG = 64 * 2**20
@@ -69,8 +75,8 @@ _MAX_DEPTH = 32
 def open_keras_store(path: Path) -> Iterator[ImportedWeights]:
     """The weights in a ``.weights.h5`` file.
 
-    The file names no layers before Keras 3.6, and keeps no order: layers then have the names of
-    their groups, in natural order.
+    The file names no layers before Keras 3.6: they then have the names of their groups. It lists
+    them by name; their values lie in it as Keras wrote them, in the model's order.
 
     Raises
     ------
@@ -135,7 +141,7 @@ def _config(
 def _collected(
     path: Path, file: h5py.File, config: Mapping[str, Any], kind: FileKind
 ) -> ImportedWeights:
-    walk = _Walk(path)
+    walk = _Walk(path, full_paths=_KERAS_3 in file)
     root = LayerConfig("", "", config.get("config") or {})
     with hdf5_reading(path, "the layers' groups"):
         walk.visit(file, _Place("", root, (), ()))
@@ -144,7 +150,7 @@ def _collected(
         named = ", ".join(walk.numbered[:6]) + (" …" if len(walk.numbered) > 6 else "")
         notes.append(f"the file does not name the variables of {named}: they are numbered")
     if not config:
-        notes.append("the file keeps no order of layers: they are in natural order of names")
+        notes.append("the file keeps no order of layers: they are as they were written")
     return collect_weights(path, kind, walk.found, walk.left_out, notes)
 
 
@@ -176,13 +182,18 @@ class _Place:
 
 @dataclass
 class _Walk:
-    """Goes through the groups of a store once, gathering tensors."""
+    """Goes through the groups of a store once, gathering tensors.
+
+    ``full_paths``: Keras 3 names a variable by all that it is in, Keras 2 by its own layer.
+    """
 
     path: Path
+    full_paths: bool
     found: list[FoundTensor] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     numbered: list[str] = field(default_factory=list)
     _seen: set[int] = field(default_factory=set)
+    _offsets: dict[str, int] = field(default_factory=dict)
 
     def visit(self, group: h5py.Group, place: _Place, depth: int = 0) -> None:
         """Take the variables of a group, then those of the groups in it."""
@@ -193,8 +204,8 @@ class _Walk:
         for container in _CONTAINERS:
             if container in keys:
                 self._visit_layers(group, container, place, depth)
-        children = child_layers(place.layer)
-        known = [key for key in children if key in keys]
+        children = child_layers(place.layer, self.full_paths)
+        known = [key for key in dict.fromkeys((*children, _FORWARD)) if key in keys]
         for key in known + [k for k in keys if k not in (_VARS, *_CONTAINERS, *known)]:
             item = own_member(self.path, group, key)
             reason = _NOT_WEIGHTS.get(key) if depth == 0 else None
@@ -213,13 +224,37 @@ class _Walk:
         self._enter(group, depth)
         described = _layers_by_group(place.layer)
         keys = [key for key in described if key in group]
-        keys += sorted((k for k in group if k not in described), key=natural_key)
         for key in keys:
-            item = own_member(self.path, group, key)
-            if isinstance(item, h5py.Group):
-                layer = described.get(key) or _layer_of_group(item, key)
-                inside = place.inside(f"{container}/{key}", layer, own_model=True)
-                self.visit(item, inside, depth + 1)
+            self._visit_layer(group, key, described[key], place, depth)
+        others = sorted((key for key in group if key not in described), key=natural_key)
+        runs = [self._visit_layer(group, key, None, place, depth) for key in others]
+        if runs:
+            self._order_as_written(runs)
+
+    def _visit_layer(
+        self, group: h5py.Group, key: str, layer: LayerConfig | None, model: _Place, depth: int
+    ) -> slice:
+        """Take what a layer has; returns where that is in ``found``."""
+        start = len(self.found)
+        item = own_member(self.path, group, key)
+        if isinstance(item, h5py.Group):
+            source = f"{group.name.rpartition('/')[2]}/{key}"
+            layer = layer or _layer_of_group(item, key)
+            inside = model.inside(source, layer, own_model=not self.full_paths)
+            self.visit(item, inside, depth + 1)
+        return slice(start, len(self.found))
+
+    def _order_as_written(self, runs: Sequence[slice]) -> None:
+        """Put the tensors of layers, found one after another, in the order of their values.
+
+        HDF5 appends values that are stored whole, so their places tell what was written first.
+        """
+        layers = [self.found[run] for run in runs if self.found[run]]
+        starts = [[self._offsets[tensor.source] for tensor in layer] for layer in layers]
+        if any(_NOT_WHOLE in layer for layer in starts):
+            return
+        order = sorted(range(len(layers)), key=lambda i: min(starts[i]))
+        self.found[runs[0].start :] = [tensor for i in order for tensor in layers[i]]
 
     def _enter(self, group: h5py.Group, depth: int) -> None:
         address = h5py.h5o.get_info(group.id).addr
@@ -247,6 +282,8 @@ class _Walk:
             item = own_member(self.path, variables, key)
             source = f"{place.source}/{_VARS}/{key}".lstrip("/")
             self.found.append(find_tensor(self.path, item, source, short, full, trainable))
+            offset = item.id.get_offset()
+            self._offsets[source] = _NOT_WHOLE if offset is None else offset
 
     def _leave_out(self, item: Any, source: str, reason: str, depth: int) -> None:
         if not isinstance(item, h5py.Group):
@@ -272,8 +309,15 @@ def _layers_by_group(model: LayerConfig) -> dict[str, LayerConfig]:
 
 def _layer_of_group(group: h5py.Group, key: str) -> LayerConfig:
     """What a group's own name, and from Keras 3.6 on its attribute, say of a layer."""
-    kind, _, number = key.rpartition("_")
-    kind = kind if kind and number.isdigit() else key
     hard = isinstance(group.get(_VARS, getlink=True), h5py.HardLink)
     name = group[_VARS].attrs.get("name") if hard else None
-    return LayerConfig(kind, name if isinstance(name, str) and name else key, {})
+    name = name if isinstance(name, str) and name else key
+    # A layer inside a layer has a group of its role, such as "cell" or "forward_layer".
+    kinds = (_without_number(key), _without_number(re.sub("^(forward|backward)_", "", name)))
+    kind = next((kind for kind in kinds if kind in KINDS_WITH_VARIABLES), kinds[0])
+    return LayerConfig(kind, name, {})
+
+
+def _without_number(name: str) -> str:
+    kind, _, number = name.rpartition("_")
+    return kind if kind and number.isdigit() else name

@@ -85,6 +85,12 @@ class ImportReport:
         """The clients that differ from the reference; they were kept as they are."""
         return tuple(client for client in self.clients if not client.conforming)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, each with the number of clients that it is about."""
+        counts = Counter(note for client in self.clients for note in client.notes)
+        return tuple(f"{_clients(count)}: {note}" for note, count in counts.items())
+
     def to_json(self) -> dict[str, Any]:
         """The JSON of ``fedviz import``."""
         return {
@@ -116,14 +122,15 @@ class ImportReport:
         if unknown:
             yield (
                 f"num_examples: not known of {_clients(unknown)}; give it with --num-examples, or "
-                "average with --weighting uniform."
+                "let each client count once, with --weighting uniform."
             )
         yield from _counted("Left out", (i for c in self.clients for i in c.left_out))
         yield from _counted("Passed over", self.passed_over)
-        notes = Counter(note for client in self.clients for note in client.notes)
-        for note, count in notes.items():
-            yield f"Note ({_clients(count)}): {note}."
-        if self.divergent:
+        yield from (f"{note}." for note in self.notes)
+        if not self.divergent:
+            uniform = " --weighting uniform" if unknown else ""
+            yield f"All agree. Next: fedviz average {self.out} --out average.h5{uniform}"
+        else:
             count = len(self.divergent)
             yield (
                 f"{_clients(count)} {'differs' if count == 1 else 'differ'} from the reference, "

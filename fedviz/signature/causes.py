@@ -21,6 +21,7 @@ from fedviz.signature.names import (
     is_optimizer_slot,
     is_pytorch_name,
     layer_of,
+    role,
     unnumbered,
 )
 from fedviz.signature.specs import TensorSpec
@@ -177,6 +178,18 @@ def _whole_layer(difference: Difference) -> str | None:
     if difference.spec.name != names[0]:
         return ""
     return f"the whole layer {layer} is {'missing' if missing else 'extra'}"
+
+
+def _part_of_layer(difference: Difference) -> str | None:
+    matching = difference.matching
+    layer = layer_of(difference.spec.name)
+    both = layer in {layer_of(s.name) for s in matching.reference} & {
+        layer_of(s.name) for s in matching.found
+    }
+    if not layer or not both:
+        return None
+    verb = "lacks" if difference.kind is MismatchKind.MISSING else "has one tensor more,"
+    return f"the layer {layer} {verb} {role(difference.spec.name)}: built with other options"
 
 
 # --- shapes -------------------------------------------------------------------------------------
@@ -464,6 +477,7 @@ CAUSE_RULES: tuple[CauseRule, ...] = (
         batch_statistics=_batch_statistics,
         bias=_bias,
         whole_layer=_whole_layer,
+        part_of_layer=_part_of_layer,
     ),
     *_rules(
         {MismatchKind.SHAPE, MismatchKind.RANK},

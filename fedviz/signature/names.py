@@ -22,7 +22,8 @@ __all__ = [
 ]
 
 _SEPARATOR = re.compile(r"[/.]")
-_NUMBER = re.compile(r"_\d+$")
+# Keras 1 writes the variable behind the layer's number: dense_1_W.
+_NUMBER = re.compile(r"_\d+(?=$|_(?:[wub]|gamma|beta|running_mean|running_std|[wub]_[a-z])$)")
 
 _ROLES: Mapping[str, str] = MappingProxyType(
     {

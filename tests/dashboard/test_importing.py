@@ -25,7 +25,7 @@ def uploads(page: Any, key: str) -> Any:
 def imported(page: Any) -> None:
     """Press the button and wait for the engine's job."""
     page.press("Import")
-    job = next(j for j in reversed(cache.engine().jobs.values()) if j.kind == "import_job")
+    job = next(j for j in reversed(cache.light_engine().jobs.values()) if j.kind == "import_job")
     job.future.exception(timeout=120)
     page.run()
 

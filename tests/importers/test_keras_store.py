@@ -60,7 +60,7 @@ def test_the_usual_variables_of_recurrent_wrapped_and_nested_layers(tmp_path):
         layer("Embedding", "words"),
         layer("Bidirectional", "both", layer=inner),
         layer("GRU", "gru"),
-        layer("TimeDistributed", "each", layer=layer("Dense", "ignored")),
+        layer("TimeDistributed", "each", layer=layer("Dense", "inner")),
         layer("MultiHeadAttention", "heads"),
         {"class_name": "Sequential", "config": {"name": "sub", "layers": [layer("Dense", "d")]}},
         layer("LayerNormalization", "ln", center=False),
@@ -88,13 +88,13 @@ def test_the_usual_variables_of_recurrent_wrapped_and_nested_layers(tmp_path):
         "words/embeddings",
         *(f"both/{way}_lstm/lstm_cell/{v}" for way in ("forward", "backward") for v in recurrent),
         *(f"gru/gru_cell/{v}" for v in recurrent),
-        *("each/kernel", "each/bias"),
+        *("each/inner/kernel", "each/inner/bias"),
         *(
             f"heads/{part}/{v}"
             for part in ("query", "key", "value", "attention_output")
             for v in ("kernel", "bias")
         ),
-        *("d/kernel", "d/bias", "ln/gamma", "conv/kernel", "conv/bias"),
+        *("sub/d/kernel", "sub/d/bias", "ln/gamma", "conv/kernel", "conv/bias"),
     ]
     assert found.left_out == {"layers/dropout/seed_generator/vars/0": "state of a random generator"}
 

@@ -125,7 +125,7 @@ def test_a_keras_weights_file_has_the_same_values_by_group(saved):
     np.testing.assert_array_equal(
         found.arrays["batch_normalization/moving_variance"], wanted["norm/moving_variance"]
     )
-    assert "in natural order of names" in found.notes[-1]
+    assert "they are as they were written" in found.notes[-1]
 
 
 @pytest.mark.parametrize(
