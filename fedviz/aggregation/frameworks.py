@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,12 @@ class TffVerdict:
         return not self.refuses and bool(self.type_error)
 
 
-def tff_verdict(round_: Round, report: CheckReport | None = None) -> tuple[TffVerdict, ...]:
+def tff_verdict(
+    round_: Round,
+    report: CheckReport | None = None,
+    *,
+    models: Sequence[ClientModel] | None = None,
+) -> tuple[TffVerdict, ...]:
     """What ``tff.federated_mean`` says of the clients of a round.
 
     The mean is typed for the server model and called with two clients: zeros of the server
@@ -72,11 +78,13 @@ def tff_verdict(round_: Round, report: CheckReport | None = None) -> tuple[TffVe
     round_ : Round
     report : CheckReport, optional
         A check of this round that looked at the values; by default one is made.
+    models : sequence of ClientModel, optional
+        What TFF is asked about; by default the distinct models of the round.
 
     Returns
     -------
     tuple of TffVerdict
-        One for each distinct model, in the order of the round's table.
+        One for each model; by default in the order of the round's table.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def tff_verdict(round_: Round, report: CheckReport | None = None) -> tuple[TffVe
         The worker failed.
     """
     reference = round_.dataset.signature
-    models = distinct_models(round_, report)
+    models = distinct_models(round_, report) if models is None else models
     try:
         mean = _federated_mean(reference)
     except TypeError as error:

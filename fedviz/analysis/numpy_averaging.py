@@ -27,6 +27,7 @@ __all__ = [
     "TensorVerdict",
     "distinct_models",
     "numpy_verdicts",
+    "verdict_beside",
     "what_remains",
 ]
 
@@ -119,7 +120,12 @@ def distinct_models(round_: Round, report: CheckReport | None = None) -> tuple[C
     )
 
 
-def numpy_verdicts(round_: Round, report: CheckReport | None = None) -> NumpyVerdict:
+def numpy_verdicts(
+    round_: Round,
+    report: CheckReport | None = None,
+    *,
+    models: Sequence[ClientModel] | None = None,
+) -> NumpyVerdict:
     """What NumPy-style averaging would do with a round, tensor by tensor.
 
     Every distinct model of the round takes part once, with the weight 1: weights change no shape
@@ -133,13 +139,27 @@ def numpy_verdicts(round_: Round, report: CheckReport | None = None) -> NumpyVer
     round_ : Round
     report : CheckReport, optional
         See :func:`distinct_models`.
+    models : sequence of ClientModel, optional
+        The distinct models, where they are known already.
 
     References
     ----------
     Flower, ``flwr/server/strategy/aggregate.py``, ``aggregate``.
     """
-    reference = round_.dataset.signature
-    models = distinct_models(round_, report)
+    models = distinct_models(round_, report) if models is None else models
+    return _verdict(round_.dataset.signature, models)
+
+
+def verdict_beside(reference: Signature, model: ClientModel) -> NumpyVerdict:
+    """What becomes of clients that are averaged with one that has the reference's signature.
+
+    See :func:`numpy_verdicts`, which says it of all clients of a round together.
+    """
+    conforming = ClientModel((), reference, frozenset())
+    return _verdict(reference, [conforming, model])
+
+
+def _verdict(reference: Signature, models: Sequence[ClientModel]) -> NumpyVerdict:
     if not models:
         return NumpyVerdict("", ())
     identities = [_identities(reference, model.signature) for model in models]

@@ -7,7 +7,8 @@ import functools
 import pandas as pd
 import streamlit as st
 
-from fedviz.aggregation.average import AGGREGATORS, WEIGHTINGS
+from fedviz.aggregation.aggregators import AGGREGATORS
+from fedviz.aggregation.cohort import WEIGHTINGS
 from fedviz.analysis.aggregates import AggregateComparison
 from fedviz.dashboard import cache, jobs, saving, state, tasks, widgets, wording
 from fedviz.dashboard.engine import JobState
@@ -39,15 +40,7 @@ def rule(chosen: Selection) -> None:
         captions=[spec.description for spec in AGGREGATORS.values()],
         key="aggregator",
     )
-    weighting = st.segmented_control(
-        "Weighting",
-        list(WEIGHTINGS),
-        default=next(iter(WEIGHTINGS)),
-        key="weighting",
-        required=True,
-        width="stretch",
-        help="; ".join(f"**{name}**: {line}" for name, line in WEIGHTINGS.items()),
-    )
+    weighting = _weighting(chosen)
     divergent = len(chosen.round.divergent)
     leave_out = bool(divergent) and st.toggle(
         f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
@@ -78,6 +71,25 @@ def rule(chosen: Selection) -> None:
     st.markdown(
         ":small[:gray[Runs through TFF in the engine process; the dataset is not changed until "
         "you save.]]"
+    )
+
+
+def _weighting(chosen: Selection) -> str:
+    """How much each client counts; where ``num_examples`` are not known, all alike."""
+    if any(record.num_examples is None for record in chosen.round.records):
+        st.markdown(
+            ":small[**Weighting**: uniform. Each client counts once, since num_examples is not "
+            "known of all.]"
+        )
+        return "uniform"
+    return st.segmented_control(
+        "Weighting",
+        list(WEIGHTINGS),
+        default=next(iter(WEIGHTINGS)),
+        key="weighting",
+        required=True,
+        width="stretch",
+        help="; ".join(f"**{name}**: {line}" for name, line in WEIGHTINGS.items()),
     )
 
 

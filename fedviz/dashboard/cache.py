@@ -13,11 +13,12 @@ import numpy as np
 import streamlit as st
 
 from fedviz import generation
-from fedviz.analysis import aggregates, courses, health, statistics
+from fedviz.analysis import aggregates, courses, health, nonfinite_window, statistics
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
 from fedviz.analysis.heatmap import histogram, shared_limit
 from fedviz.dashboard.engine import Engine
+from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
 from fedviz.training.partitions import label_counts
 
@@ -29,16 +30,24 @@ __all__ = [
     "distances_by_round",
     "engine",
     "label_shares",
+    "light_engine",
     "metric_courses",
     "movements",
     "opened",
+    "patterns",
+    "reference",
     "round_health",
     "small_histogram",
     "summary",
+    "values_are_few",
+    "values_around",
 ]
 
 _SMALL_DATASET_BYTES = 256 * 2**20
 """Up to this size every round is summarised; above it only the one that is shown."""
+
+_FEW_TENSORS = 1000
+"""Tensors of divergent clients, each read by itself, that are looked at without being asked."""
 
 _SMALL_BINS = 17
 
@@ -56,7 +65,13 @@ _KEYS: dict[str | type[Any], Any] = {WeightDataset: _dataset_key, Round: _round_
 
 @st.cache_resource(show_spinner=False)
 def engine() -> Engine:
-    """The one engine of this server."""
+    """The one engine of this server that loads TensorFlow."""
+    return Engine()
+
+
+@st.cache_resource(show_spinner=False)
+def light_engine() -> Engine:
+    """The engine of jobs that need no TensorFlow, and are not to wait for it."""
     return Engine()
 
 
@@ -83,10 +98,41 @@ def round_health(round_: Round, aggregate: str | None) -> health.RoundHealth:
     return health.round_health(round_, summary(round_, aggregate))
 
 
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+def reference(round_: Round, choice: ReferenceChoice) -> checking.Reference:
+    """What the clients of a round are compared with."""
+    return resolve(round_, choice)
+
+
 @st.cache_resource(show_spinner="Comparing the clients …", max_entries=64, hash_funcs=_KEYS)
-def checked(round_: Round, reference: str) -> checking.CheckReport:
+def checked(
+    round_: Round, choice: ReferenceChoice, look_at: checking.LookAt
+) -> checking.CheckReport:
     """The mismatches of one round."""
-    return checking.check(round_.dataset, reference, round=round_.number)
+    expected = reference(round_, choice)
+    return checking.check(round_.dataset, expected, round=round_.number, look_at=look_at)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+def patterns(
+    round_: Round, choice: ReferenceChoice, look_at: checking.LookAt
+) -> tuple[checking.MismatchGroup, ...]:
+    """The clients of a round that differ, those together that differ in the same way."""
+    return checking.group_by_pattern(checked(round_, choice, look_at))
+
+
+def values_are_few(round_: Round) -> bool:
+    """Whether a look at every value of a round takes no more than a moment."""
+    apart = len(round_.divergent) * len(round_.dataset.signature)
+    return round_.dataset.nbytes <= _SMALL_DATASET_BYTES and apart <= _FEW_TENSORS
+
+
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=_KEYS)
+def values_around(
+    round_: Round, client: str, tensor: str, index: tuple[int, ...]
+) -> nonfinite_window.ValueWindow:
+    """The values around one cell of a client's tensor."""
+    return nonfinite_window.values_around(round_.clients[client][tensor], index)
 
 
 @st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=_KEYS)

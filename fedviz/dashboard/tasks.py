@@ -6,18 +6,30 @@ Each task gets plain values and paths and returns the same; its ``folder`` is th
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedviz.dataset import WeightDataset
+from fedviz.analysis.numpy_averaging import ClientModel
+from fedviz.dataset import FileIdentity, WeightDataset
+from fedviz.errors import InvalidArgumentError
 from fedviz.generation import GenerateRequest, generate
 from fedviz.importers.report import ImportReport
 from fedviz.importing import import_clients
 from fedviz.progress import ProgressCallback
+from fedviz.repair import RepairPlan, apply_repairs
 from fedviz.results import measured, save_average
 from fedviz.writer import WeightDatasetWriter
 
-__all__ = ["AverageOutcome", "run_average", "run_generate", "run_import"]
+__all__ = [
+    "AverageOutcome",
+    "TffAnswer",
+    "run_average",
+    "run_generate",
+    "run_import",
+    "run_repair",
+    "run_tff_verdicts",
+]
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ def run_import(
     target: Path,
     server: Path | None,
     num_examples: Path | None,
+    keep_names: bool,
     *,
     folder: Path,
     progress: ProgressCallback,
@@ -57,7 +70,12 @@ def run_import(
     del folder
     try:
         return import_clients(
-            files, target, num_examples=num_examples, server=server, progress=progress
+            files,
+            target,
+            num_examples=num_examples,
+            server=server,
+            keep_names=keep_names,
+            progress=progress,
         )
     finally:
         shutil.rmtree(files[0].parent, ignore_errors=True)
@@ -100,3 +118,59 @@ def run_average(
         result.engine,
         result.seconds,
     )
+
+
+@dataclass(frozen=True)
+class TffAnswer:
+    """What TFF says of some clients' models, in plain values.
+
+    As :class:`fedviz.aggregation.frameworks.TffVerdict`, whose module imports TFF.
+    """
+
+    refuses: bool
+    error: str
+    type_error: str
+    poisoned: tuple[str, ...]
+
+
+def run_tff_verdicts(
+    path: Path,
+    round_number: int,
+    models: Sequence[ClientModel],
+    *,
+    folder: Path,
+    progress: ProgressCallback,
+) -> tuple[TffAnswer, ...]:
+    """Ask TFF what it does with each of these models of a round."""
+    from fedviz.aggregation.frameworks import tff_verdict
+
+    del folder, progress
+    with WeightDataset(path) as dataset:
+        verdicts = tff_verdict(dataset.round(round_number), models=models)
+    return tuple(TffAnswer(v.refuses, v.error, v.type_error, v.poisoned) for v in verdicts)
+
+
+def run_repair(
+    planned_for: FileIdentity,
+    plan: RepairPlan,
+    target: Path,
+    *,
+    folder: Path,
+    progress: ProgressCallback,
+) -> Path:
+    """Write the repaired dataset.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The file is another one than when the plan was made.
+    """
+    del folder
+    path = Path(planned_for.path)
+    if FileIdentity.of(path) != planned_for:
+        raise InvalidArgumentError(
+            f"{path.name} has changed since the plan was made; look at the plan again."
+        )
+    with WeightDataset(path) as dataset:
+        apply_repairs(plan, dataset, target, progress)
+    return target

@@ -9,13 +9,16 @@ import numpy as np
 from fedviz.analysis.aggregates import AggregateComparison
 from fedviz.analysis.before_after import BeforeAfter
 from fedviz.analysis.check import CheckReport
+from fedviz.analysis.check_report import MismatchGroup
 from fedviz.analysis.courses import aggregate_scores, client_scores, metric_of
 from fedviz.analysis.health import RoundHealth
 from fedviz.analysis.statistics import RoundSummary
 from fedviz.dashboard.state import Selection
 from fedviz.dashboard.widgets import ACT, FINE, KNOW, Chip, literal
 from fedviz.dataset import Round, WeightDataset
+from fedviz.figures.signature_view import GRAVITY, MatrixFilter, MatrixView, kind_name
 from fedviz.figures.text import byte_size, counted, decimals, number, percentage
+from fedviz.figures.theme import KIND_BADGE, KIND_LETTER
 from fedviz.generation import GenerateRequest
 from fedviz.importers.report import ImportReport
 from fedviz.signature import MismatchKind
@@ -26,10 +29,16 @@ __all__ = [
     "file_note",
     "generate_answer",
     "generated",
+    "group_size",
+    "group_text",
     "heatmap_answer",
     "import_answer",
+    "left_out",
+    "mismatch_badge",
+    "mismatch_kind",
     "named_number",
     "named_percentage",
+    "nothing_found",
     "overview_answer",
     "overview_chips",
     "overview_metrics",
@@ -37,8 +46,10 @@ __all__ = [
     "signatures_answer",
     "signatures_chips",
     "spelled",
+    "unseen_values",
 ]
 
+_MOST_IN_LINE = 4
 _SPELLED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
@@ -144,15 +155,16 @@ def plain_text(value: object) -> str:
     return literal(str(value))
 
 
-def signatures_answer(report: CheckReport, clients: int, reference: str) -> str:
+def signatures_answer(report: CheckReport, clients: int, *, looked_at_values: bool) -> str:
     """How many clients differ, and what that means."""
-    named = {"server": "the server model", "majority": "the majority"}
-    whom = named.get(reference, f"client {plain_text(reference)}")
-    concerned = len(report.clients_concerned)
+    concerned, whom = len(report.clients_concerned), plain_text(report.reference)
     if not clients:
         return "This round has no clients: there is nothing to compare."
     if not concerned:
-        return f"All {counted(clients, 'client')} agree with {whom}; every value is finite."
+        values = "every value is finite" if looked_at_values else "values were not looked at"
+        verb = "agrees" if clients == 1 else "agree"
+        all_ = "The one client" if clients == 1 else f"All {counted(clients, 'client')}"
+        return f"{all_} {verb} with {whom}; {values}."
     verb = "differs" if concerned == 1 else "differ"
     return f":red[{concerned} of {counted(clients, 'client')} {verb}] from {whom}."
 
@@ -175,12 +187,69 @@ def signatures_chips(report: CheckReport, round_: Round) -> list[Chip]:
     if total:
         share = sum(examples[client] for client in report.clients_concerned) / total
         chips.append((f"{percentage(share, 0)} of the examples concerned", None, "gray"))
-    refused = any(each.mismatch.kind is not MismatchKind.NONFINITE for each in report.mismatches)
-    if refused:
-        chips.append(("TFF refuses this round", ACT, "red"))
-    else:
-        chips.append(("TFF averages it without a word", KNOW, "orange"))
     return chips
+
+
+def unseen_values(dataset: WeightDataset) -> str:
+    """What a check that read no weights cannot know."""
+    return (
+        "Only signatures were compared. NaN, infinite and exchanged values would show in the "
+        f"values, {byte_size(dataset.nbytes)}, which were not looked at."
+    )
+
+
+def group_size(group: MismatchGroup) -> str:
+    """How many clients have the same mismatches, and how many these are."""
+    count = len(group.mismatches)
+    same = f"{count:,} mismatches" if count > 1 else "mismatch"
+    return f"{counted(len(group.clients), 'client')} have the same {same}"
+
+
+def group_text(group: MismatchGroup) -> str:
+    """Which clients differ in the same way, and in what: one line."""
+    first = group.mismatches[:_MOST_IN_LINE]
+    shown = [f"{mismatch_badge(m.kind)} {plain(m.tensor)}" for m in first]
+    more = len(group.mismatches) - len(shown)
+    ending = f" and {more:,} more" if more else ""
+    return f"{group_size(group)}: {', '.join(shown)}{ending}"
+
+
+def nothing_found(chosen: MatrixFilter) -> str:
+    """Why a filter leaves nothing."""
+    kinds = " or ".join(kind_name(kind) for kind in GRAVITY if kind in chosen.kinds)
+    if not kinds:
+        return f"No client and no tensor has {plain(chosen.search)} in its name."
+    where = (
+        f" in a client or tensor with {plain(chosen.search)} in its name" if chosen.search else ""
+    )
+    return f"There is no mismatch of the kind {kinds}{where}."
+
+
+def left_out(view: MatrixView, clients: int, *, filtered: bool) -> list[str]:
+    """What the matrix does not show, in sentences."""
+    lines = []
+    if view.num_hidden_patterns:
+        lines.append(
+            f"{counted(view.num_hidden_patterns, 'more pattern')} of "
+            f"{counted(view.num_hidden_clients, 'client')} not drawn: the table has them, and "
+            "a search finds them."
+        )
+    if filtered:
+        lines.append(
+            f"Shown: {view.num_clients:,} of {counted(clients, 'client')}. What the filter leaves "
+            "out is blank, also where it differs."
+        )
+    return lines
+
+
+def mismatch_badge(kind: MismatchKind) -> str:
+    """The letter of a kind in its colour."""
+    return f":{KIND_BADGE[kind]}-badge[{KIND_LETTER[kind]}]"
+
+
+def mismatch_kind(kind: MismatchKind) -> str:
+    """The letter of a kind and its name."""
+    return f"{mismatch_badge(kind)} {kind_name(kind)}"
 
 
 def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:

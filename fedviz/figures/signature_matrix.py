@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,182 +12,30 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from fedviz.figures.layout import UNFADED, add_labels, blank_figure, label, text_width
+from fedviz.figures.signature_view import (
+    GRAVITY,
+    MatrixRow,
+    MatrixView,
+    gravest,
+    gravity,
+    kind_name,
+)
 from fedviz.figures.text import counted, distinct_names, escaped, middle_ellipsis
 from fedviz.figures.theme import KIND_LETTER, Theme, readable_on
 from fedviz.signature import Mismatch, MismatchKind
 
-__all__ = [
-    "MatrixRow",
-    "MatrixView",
-    "gravest",
-    "matrix_height",
-    "matrix_view",
-    "signature_matrix_figure",
-]
-
-_GRAVITY = (
-    MismatchKind.MISSING,
-    MismatchKind.RANK,
-    MismatchKind.SHAPE,
-    MismatchKind.EXTRA,
-    MismatchKind.DTYPE,
-    MismatchKind.NONFINITE,
-    MismatchKind.ORDER,
-    MismatchKind.NAME,
-)
+__all__ = ["matrix_height", "signature_matrix_figure"]
 
 _NAME_LIMIT, _UPRIGHT_LIMIT = 28, 40
 _CLIENT_LIMIT = 18
 _NOTE_LIMIT = 34
 _MOST_SLANTED, _MOST_NAMES = 16, 60
+# In more columns a letter is wider than a cell: neighbours that are alike share one.
 _MOST_LETTERED = 90
+# In larger matrices only what differs can be pointed at: the page is to stay light.
+_MOST_FINE_TARGETS = 2000
 # The plot's width is the browser's to decide; labels are laid out for a half page.
 _USUAL_WIDTH = 470
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """One row of the matrix: a client, or several that differ in the same way.
-
-    Parameters
-    ----------
-    clients : tuple of str
-        At least one.
-    cells : tuple
-        For each tensor the client's mismatches: none where it is as expected, and None
-        instead of a tuple where the tensor does not apply to the client.
-    note : str
-        Said at the row's right end.
-    """
-
-    clients: tuple[str, ...]
-    cells: tuple[tuple[Mismatch, ...] | None, ...]
-    note: str
-
-    @property
-    def label(self) -> str:
-        """The client's id, or how many they are."""
-        if len(self.clients) == 1:
-            return self.clients[0]
-        return counted(len(self.clients), "client")
-
-    @property
-    def is_fine(self) -> bool:
-        """Whether nothing differs."""
-        return not any(self.cells)
-
-
-@dataclass(frozen=True)
-class MatrixView:
-    """All that the signature matrix shows.
-
-    Parameters
-    ----------
-    tensors : tuple of str
-        The reference's, then those that only clients have.
-    num_reference : int
-        How many of them are the reference's.
-    rows : tuple of MatrixRow
-    """
-
-    tensors: tuple[str, ...]
-    num_reference: int
-    rows: tuple[MatrixRow, ...]
-
-    @property
-    def num_folded(self) -> int:
-        """Clients that have no row of their own."""
-        return sum(len(row.clients) for row in self.rows if len(row.clients) > 1)
-
-
-def gravest(mismatches: Iterable[Mismatch]) -> Mismatch:
-    """The mismatch to name first: what is not there, then layout, dtype, values, order, name."""
-    return min(mismatches, key=_gravity)
-
-
-def matrix_view(
-    reference: Sequence[str],
-    mismatches: Mapping[str, Sequence[Mismatch]],
-    notes: Mapping[str, str] | None = None,
-    most_rows: int = 40,
-) -> MatrixView:
-    """Arrange the clients' mismatches as rows and columns.
-
-    Parameters
-    ----------
-    reference : sequence of str
-        Names of the reference signature's tensors.
-    mismatches : mapping of client id to sequence of Mismatch
-        Every client of the cohort, in its order; nothing for those that are fine.
-    notes : mapping of client id to str, optional
-        What a row says at its end; by default "fine", or the kinds.
-    most_rows : int
-        Where there are more clients, the fine ones become one row, at the end; where that is
-        not enough, so do those with the same mismatches.
-
-    Returns
-    -------
-    MatrixView
-    """
-    extra = dict.fromkeys(
-        m.tensor for found in mismatches.values() for m in found if m.tensor not in set(reference)
-    )
-    tensors = (*reference, *extra)
-    notes = notes or {}
-    rows = [
-        MatrixRow(
-            (client,),
-            _cells(tensors, len(reference), found),
-            notes.get(client) or _default_note(found),
-        )
-        for client, found in mismatches.items()
-    ]
-    if len(rows) > most_rows:
-        rows = _fold_fine(rows)
-    if len(rows) > most_rows:
-        rows = _fold_alike(rows)
-    return MatrixView(tensors, len(reference), tuple(rows))
-
-
-def _cells(
-    tensors: Sequence[str], num_reference: int, found: Sequence[Mismatch]
-) -> tuple[tuple[Mismatch, ...] | None, ...]:
-    by_tensor: dict[str, tuple[Mismatch, ...]] = {}
-    for mismatch in found:
-        by_tensor[mismatch.tensor] = (*by_tensor.get(mismatch.tensor, ()), mismatch)
-    of_reference = [by_tensor.get(tensor, ()) for tensor in tensors[:num_reference]]
-    return (*of_reference, *(by_tensor.get(tensor) for tensor in tensors[num_reference:]))
-
-
-def _default_note(found: Sequence[Mismatch]) -> str:
-    kinds = dict.fromkeys(_kind_name(m.kind) for m in sorted(found, key=_gravity))
-    return ", ".join(kinds) if kinds else "fine"
-
-
-def _kind_name(kind: MismatchKind) -> str:
-    return "non-finite" if kind is MismatchKind.NONFINITE else kind.value
-
-
-def _gravity(mismatch: Mismatch) -> int:
-    return _GRAVITY.index(mismatch.kind)
-
-
-def _fold_fine(rows: list[MatrixRow]) -> list[MatrixRow]:
-    fine = [row for row in rows if row.is_fine]
-    others = [row for row in rows if not row.is_fine]
-    return [*others, _folded(fine)] if fine else others
-
-
-def _fold_alike(rows: list[MatrixRow]) -> list[MatrixRow]:
-    alike: dict[object, list[MatrixRow]] = {}
-    for row in rows:
-        alike.setdefault(row.cells, []).append(row)
-    return [_folded(group) for group in alike.values()]
-
-
-def _folded(rows: list[MatrixRow]) -> MatrixRow:
-    clients = tuple(client for row in rows for client in row.clients)
-    return MatrixRow(clients, rows[0].cells, rows[0].note)
 
 
 def matrix_height(view: MatrixView) -> int:
@@ -199,7 +48,7 @@ def signature_matrix_figure(view: MatrixView, theme: Theme) -> go.Figure:
 
     Over the cells lie transparent squares, whose ``customdata`` is ``[client, tensor]``: with
     ``st.plotly_chart(..., on_select="rerun", selection_mode="points")`` a click selects them. Of
-    a folded row the first client is named.
+    a folded row the first client is named. In a large matrix only cells that differ have one.
 
     Parameters
     ----------
@@ -248,10 +97,12 @@ def _is_hatched(mismatches: tuple[Mismatch, ...] | None) -> bool:
 
 
 def _draw_cells(figure: go.Figure, view: MatrixView, theme: Theme) -> None:
-    kinds: list[MismatchKind | None] = [None, *_GRAVITY]
+    kinds: list[MismatchKind | None] = [None, *GRAVITY]
     numbers: NDArray[np.float32] = np.full(
-        (len(view.rows), len(view.tensors)), np.nan, dtype=np.float32
+        (len(view.rows), view.num_columns), np.nan, dtype=np.float32
     )
+    # The folded column is one of those that are as expected.
+    numbers[:, len(view.tensors) :] = 0
     for i, row in enumerate(view.rows):
         for j, mismatches in enumerate(row.cells):
             if mismatches is not None:
@@ -320,14 +171,7 @@ def _cell_colour(mismatches: tuple[Mismatch, ...], theme: Theme) -> str:
 
 
 def _draw_letters(figure: go.Figure, view: MatrixView, theme: Theme) -> None:
-    lettered = [
-        (i, j, mismatches)
-        for i, row in enumerate(view.rows)
-        for j, mismatches in enumerate(row.cells)
-        if mismatches
-    ]
-    if len(view.tensors) > _MOST_LETTERED:
-        lettered = []
+    lettered = list(_lettered(view))
     colours = [_cell_colour(mismatches, theme) for *_, mismatches in lettered]
     size = _letter_size(view)
     figure.add_scatter(
@@ -355,12 +199,38 @@ def _draw_letters(figure: go.Figure, view: MatrixView, theme: Theme) -> None:
     )
 
 
+def _lettered(view: MatrixView) -> Iterator[tuple[int, float, tuple[Mismatch, ...]]]:
+    """Where a letter stands: row, column, and what it is for."""
+    apart = view.num_columns / _MOST_LETTERED
+    for i, row in enumerate(view.rows):
+        if apart <= 1:
+            yield from ((i, j, cell) for j, cell in enumerate(row.cells) if cell)
+            continue
+        last = -math.inf
+        for first, end, mismatches in _runs(row):
+            middle = (first + end - 1) / 2
+            if middle - last >= apart:
+                yield i, middle, mismatches
+                last = middle
+
+
+def _runs(row: MatrixRow) -> Iterator[tuple[int, int, tuple[Mismatch, ...]]]:
+    """Neighbouring cells that differ in the same kinds: from, to before, and the first's."""
+    at = 0
+    for kinds, group in groupby(row.cells, _kinds):
+        cells = list(group)
+        if kinds and cells[0]:
+            yield at, at + len(cells), cells[0]
+        at += len(cells)
+
+
+def _kinds(cell: tuple[Mismatch, ...] | None) -> frozenset[MismatchKind]:
+    return frozenset(m.kind for m in cell or ())
+
+
 def _draw_targets(figure: go.Figure, view: MatrixView) -> None:
     cells = [
-        (i, j, row, mismatches)
-        for i, row in enumerate(view.rows)
-        for j, mismatches in enumerate(row.cells)
-        if mismatches is not None
+        (i, j, row, row.cells[j]) for i, row in enumerate(view.rows) for j in _targets(row, view)
     ]
     invisible = {"marker": {"opacity": 0}}
     figure.add_scatter(
@@ -371,23 +241,33 @@ def _draw_targets(figure: go.Figure, view: MatrixView) -> None:
         selected=invisible,
         unselected=invisible,
         customdata=[[row.clients[0], view.tensors[j]] for _, j, row, _ in cells],
-        hovertext=[_hover(row, view.tensors[j], found) for _, j, row, found in cells],
+        hovertext=[_hover(row, view.tensors[j], found or ()) for _, j, row, found in cells],
         hovertemplate="%{hovertext}<extra></extra>",
     )
+
+
+def _targets(row: MatrixRow, view: MatrixView) -> list[int]:
+    """Columns of a row that can be pointed at and clicked."""
+    wide_enough = view.num_columns <= _MOST_LETTERED
+    if wide_enough and len(view.rows) * len(view.tensors) <= _MOST_FINE_TARGETS:
+        return [j for j, cell in enumerate(row.cells) if cell is not None]
+    # Cells that are a pixel or two wide cannot be told apart: every few of those alike will do.
+    step = max(1, view.num_columns // _MOST_LETTERED)
+    return [j for first, end, _ in _runs(row) for j in range(first, end, step)]
 
 
 def _hover(row: MatrixRow, tensor: str, mismatches: tuple[Mismatch, ...]) -> str:
     head = f"<b>{escaped(row.label)}</b> {escaped(tensor)}"
     if not mismatches:
         return f"{head}<br>as expected"
-    lines = [_difference(m) for m in sorted(mismatches, key=_gravity)]
+    lines = [_difference(m) for m in sorted(mismatches, key=gravity)]
     if len(lines) > 1:
         head += f"<br>{counted(len(lines), 'mismatch', 'mismatches')}"
     return "<br>".join([head, *lines])
 
 
 def _difference(mismatch: Mismatch) -> str:
-    letter, kind = KIND_LETTER[mismatch.kind], _kind_name(mismatch.kind)
+    letter, kind = KIND_LETTER[mismatch.kind], kind_name(mismatch.kind)
     line = (
         f"<b>{letter}</b> {kind}: expected {escaped(mismatch.expected)}, "
         f"found {escaped(mismatch.actual)}"
@@ -418,33 +298,35 @@ def _name_tensors(figure: go.Figure, view: MatrixView, theme: Theme) -> None:
         side="top",
         tickvals=shown,
         ticktext=[
-            _column_text(names[j], is_extra=j >= view.num_reference, angle=angle) for j in shown
+            _column_text(names[j], is_italic=j >= view.num_reference, angle=angle) for j in shown
         ],
-        range=[-0.5, len(view.tensors) - 0.5],
+        range=[-0.5, view.num_columns - 0.5],
         showgrid=False,
         tickangle=angle,
         tickfont={"size": 12 if angle == 0 else 11, "color": theme.ink},
     )
 
 
-def _column_text(name: str, *, is_extra: bool, angle: int) -> str:
+def _column_text(name: str, *, is_italic: bool, angle: int) -> str:
     layer, slash, variable = name.rpartition("/")
     # Two short lines stay apart where one long line would run into its neighbour.
     between = f"{slash}<br>" if slash and angle == 0 else slash
     text = f"{escaped(layer)}{between}{escaped(variable)}"
-    return f"<i>{text}</i>" if is_extra else text
+    return f"<i>{text}</i>" if is_italic else text
 
 
 def _column_names(view: MatrixView) -> list[str]:
-    upright = len(view.tensors) > _MOST_SLANTED
-    return distinct_names(view.tensors, _UPRIGHT_LIMIT if upright else _NAME_LIMIT)
+    upright = view.num_columns > _MOST_SLANTED
+    names = distinct_names(view.tensors, _UPRIGHT_LIMIT if upright else _NAME_LIMIT)
+    folded = view.num_folded_tensors
+    return [*names, f"{folded:,} as expected"] if folded else names
 
 
 def _named_columns(view: MatrixView) -> list[int]:
     """Columns that are named: all, or those with a mismatch, or every k-th."""
-    count = len(view.tensors)
+    count = view.num_columns
     step = -(-count // _MOST_NAMES)
-    affected = [j for j in range(count) if any(row.cells[j] for row in view.rows)]
+    affected = [j for j in range(len(view.tensors)) if any(row.cells[j] for row in view.rows)]
     if step == 1 or not 0 < len(affected) <= _MOST_NAMES // 2:
         return list(range(0, count, step))
     named: list[int] = []
@@ -457,9 +339,9 @@ def _named_columns(view: MatrixView) -> list[int]:
 def _name_angle(view: MatrixView) -> int:
     parts = [part for name in _column_names(view) for part in name.split("/")]
     widest = max((text_width(part) for part in parts), default=0.0)
-    if (widest + 8) * len(view.tensors) <= _USUAL_WIDTH:
+    if (widest + 8) * view.num_columns <= _USUAL_WIDTH:
         return 0
-    return -45 if len(view.tensors) <= _MOST_SLANTED else -90
+    return -45 if view.num_columns <= _MOST_SLANTED else -90
 
 
 def _name_length(view: MatrixView) -> float:
@@ -491,10 +373,10 @@ def _row_height(view: MatrixView) -> float:
 
 
 def _cell_gap(view: MatrixView) -> int:
-    count = len(view.tensors)
+    count = view.num_columns
     return 4 if count <= 12 else 2 if count <= 60 else 1 if count <= 150 else 0
 
 
 def _letter_size(view: MatrixView) -> int:
-    count = len(view.tensors)
+    count = view.num_columns
     return 12 if count <= 24 else 10 if count <= 45 else 8

@@ -148,9 +148,10 @@ class TestSignatures:
 
     def test_every_injected_fault_of_the_signature_is_found(self, open_page, faults):
         page = open_page("signatures", dataset=FAULTS.name)
-        assert page.answer == ":red[7 of 14 clients differ] from the server model."
-        assert page.chips["TFF refuses this round"] == "red"
-        _, table, truth = page.tables()
+        assert page.answer.startswith(":red[7 of 14 clients differ] from the server model.")
+        assert page.answer.endswith("NumPy averaging raises an error.")
+        table = next(t for t in page.tables() if {"Client", "Likely cause"} <= set(t))
+        truth = next(t for t in page.tables() if "Fault" in t)
         kinds = {(row["Client"], row["Kind"].split()[-1]) for _, row in table.iterrows()}
         assert kinds >= {
             ("c01", "shape"),
@@ -177,10 +178,10 @@ class TestSignatures:
 
     def test_another_reference_turns_the_question_round(self, open_page):
         page = open_page("signatures", dataset=FAULTS.name)
-        page.choose(reference="c02")
-        assert page.answer == ":red[13 of 14 clients differ] from client c02."
-        page.choose(reference="majority")
-        assert page.answer == ":red[7 of 14 clients differ] from the majority."
+        page.choose(reference="client c02")
+        assert page.answer.startswith(":red[13 of 14 clients differ] from client c02.")
+        page.choose(reference="the majority")
+        assert page.answer.startswith(":red[7 of 14 clients differ] from the majority.")
 
     def test_the_first_mismatch_is_shown_before_a_click(self, open_page):
         page = open_page("signatures", dataset=FAULTS.name)
@@ -260,7 +261,7 @@ class TestHeatmaps:
     def test_values_that_are_not_finite_are_told_and_hatched(self, open_page, faults):
         page = open_page("heatmaps", dataset=FAULTS.name, client="c07")
         count = int((~np.isfinite(faults.round().clients["c07"][KERNEL])).sum())
-        assert page.answer == f":red[{count} cells] of c07 are not finite."
+        assert page.answer.startswith(f":red[{count} cells] of c07 are not finite.")
         bars = [t for t in page.charts()[0]["data"] if t.get("name") in ("NaN", "infinite")]
         assert bars
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import plotly.graph_objects as go
 
-from fedviz.figures.signature_matrix import (
-    gravest,
-    matrix_height,
-    matrix_view,
-    signature_matrix_figure,
-)
+from fedviz.analysis.check_report import MismatchGroup
+from fedviz.figures import signature_view
+from fedviz.figures.signature_matrix import matrix_height, signature_matrix_figure
+from fedviz.figures.signature_view import MatrixView
 from fedviz.figures.theme import DARK, LIGHT, readable_on
 from fedviz.signature import Mismatch, MismatchKind
 
@@ -19,6 +19,22 @@ REFERENCE = ("dense/kernel", "dense/bias")
 
 def mismatch(tensor: str, kind: MismatchKind) -> Mismatch:
     return Mismatch(tensor, kind, "float32[64,32]", "float32[32,64]", "transposed")
+
+
+def matrix_view(
+    reference: Sequence[str], cohort: Mapping[str, list[Mismatch]], *, all_tensors: bool = False
+) -> MatrixView:
+    """A cohort as the page arranges it: those with the same mismatches together if it is large."""
+    groups: dict[tuple[Mismatch, ...], list[str]] = {}
+    for client, found in cohort.items():
+        if found:
+            groups.setdefault(tuple(found), []).append(client)
+    return signature_view.matrix_view(
+        reference,
+        list(cohort),
+        [MismatchGroup(m, tuple((0, c) for c in clients)) for m, clients in groups.items()],
+        all_tensors=all_tensors,
+    )
 
 
 def faulty_cohort() -> dict[str, list[Mismatch]]:
@@ -106,9 +122,13 @@ def test_a_selection_fades_nothing() -> None:
 
 def test_each_row_says_what_is_the_matter() -> None:
     notes = [a.text for a in faulty_figure().layout.annotations]
-    assert notes == ["fine", "shape", "dtype, non-finite", "non-finite", "extra"]
-    view = matrix_view(REFERENCE, faulty_cohort(), {"c01": "layout differs"})
-    assert view.rows[1].note == "layout differs"
+    assert notes == [
+        "fine",
+        "float32[32,64]",
+        "float32[32,64], and 1 more",
+        "not finite",
+        "a tensor too many",
+    ]
 
 
 def test_many_fine_clients_become_one_row() -> None:
@@ -117,7 +137,7 @@ def test_many_fine_clients_become_one_row() -> None:
     }
     view = matrix_view(REFERENCE, cohort)
     assert [(row.label, row.note) for row in view.rows] == [
-        ("odd", "dtype"),
+        ("odd", "float32[32,64]"),
         ("44 clients", "fine"),
     ]
     assert view.num_folded == 44
@@ -146,9 +166,19 @@ def test_forty_clients_and_sixty_tensors_are_all_named() -> None:
 def test_of_very_many_tensors_those_with_mismatches_are_named() -> None:
     names = [f"t{i:03d}" for i in range(200)]
     cohort = {"a": [mismatch("t017", MismatchKind.SHAPE), mismatch("t190", MismatchKind.SHAPE)]}
-    figure = signature_matrix_figure(matrix_view(names, cohort), LIGHT)
+    figure = signature_matrix_figure(matrix_view(names, cohort, all_tensors=True), LIGHT)
     assert figure.layout.xaxis.tickvals == (17, 190)
     assert figure.layout.xaxis.ticktext == ("t017", "t190")
+
+
+def test_the_tensors_that_are_as_expected_share_a_pale_column() -> None:
+    names = [f"t{i:03d}" for i in range(200)]
+    cohort = {"a": [mismatch("t017", MismatchKind.SHAPE), mismatch("t190", MismatchKind.SHAPE)]}
+    figure = signature_matrix_figure(matrix_view(names, cohort), LIGHT)
+    assert figure.layout.xaxis.ticktext == ("t017", "t190", "<i>198 as expected</i>")
+    assert figure.data[0].z.shape == (1, 3)
+    assert figure.data[0].z[0, 2] == 0
+    assert [tuple(c) for c in figure.data[-1].customdata] == [("a", "t017"), ("a", "t190")]
 
 
 def test_names_are_broken_shortened_and_escaped() -> None:
@@ -164,6 +194,27 @@ def test_names_are_broken_shortened_and_escaped() -> None:
     assert long in shortened.data[-1].hovertext[0]
 
 
-def test_gravest() -> None:
-    kinds = [MismatchKind.ORDER, MismatchKind.NONFINITE, MismatchKind.RANK]
-    assert gravest(mismatch("t", kind) for kind in kinds).kind is MismatchKind.RANK
+def large_figure() -> go.Figure:
+    """1,000 clients and 500 tensors, of which one pattern concerns all."""
+    names = [f"block_{i // 5}/layer_{i}/kernel" for i in range(500)]
+    everywhere = [mismatch(name, MismatchKind.DTYPE) for name in names]
+    cohort: dict[str, list[Mismatch]] = {f"c{i:04d}": [] for i in range(1000)}
+    cohort |= {f"c{i:04d}": everywhere for i in range(37)}
+    cohort["c0999"] = [mismatch(names[7], MismatchKind.MISSING)]
+    return signature_matrix_figure(matrix_view(names, cohort), LIGHT)
+
+
+def test_in_a_large_matrix_only_what_differs_can_be_pointed_at() -> None:
+    figure = large_figure()
+    assert figure.data[0].z.shape == (3, 500)
+    assert list(figure.layout.yaxis.ticktext) == ["c0999", "37 clients", "962 clients"]
+    clients = {client for client, _ in figure.data[-1].customdata}
+    assert clients == {"c0999", "c0000"}
+    assert len(figure.data[-1].customdata) <= 1 + 100
+    assert len(figure.to_json()) < 100_000
+
+
+def test_neighbours_that_are_alike_share_a_letter_where_cells_are_narrow() -> None:
+    letters = large_figure().data[-2]
+    shown = list(zip(letters.y, letters.x, letters.text, strict=True))
+    assert shown == [(0, 7, "<b>M</b>"), (1, 249.5, "<b>D</b>")]
