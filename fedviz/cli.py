@@ -170,6 +170,9 @@ def _check_dataset_name(out: Path) -> None:
     help="Whose signature the dataset has; the server model's, if that is given, or majority.",
 )
 @click.option("--server", type=click.Path(path_type=Path), help="The server model's weights.")
+@click.option(
+    "--keep-names", is_flag=True, help="Keep layer numbers that Keras gave, and arr_0, as they are."
+)
 @_json
 def import_(
     out: Path,
@@ -177,6 +180,7 @@ def import_(
     num_examples: str | None,
     reference: str | None,
     server: Path | None,
+    keep_names: bool,
     as_json: bool,
 ) -> None:
     """Make a dataset of clients' weights files: one round, one client for each FILE.
@@ -194,6 +198,7 @@ def import_(
             num_examples=None if num_examples is None else _parsed_examples(num_examples),
             reference=reference,
             server=server,
+            keep_names=keep_names,
             progress=report,
         )
     _say(found.to_json(), as_json, str(found))
@@ -276,6 +281,13 @@ def check(
     context.exit(OK if found.consistent else MISMATCHES)
 
 
+_leave_out_divergent = click.option(
+    "--leave-out-divergent",
+    is_flag=True,
+    help="Aggregate the conforming clients instead of refusing the round.",
+)
+
+
 @command.command()
 @_file
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where it goes.")
@@ -285,10 +297,18 @@ def check(
     "--weighting", default="num_examples", show_default=True, metavar="num_examples|uniform"
 )
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Of the aggregator.")
+@_leave_out_divergent
 @click.option(
-    "--leave-out-divergent",
+    "--integers",
+    default="keep",
+    show_default=True,
+    metavar="keep|round",
+    help="Integer and bool tensors: the server model's, or averaged and rounded.",
+)
+@click.option(
+    "--history",
     is_flag=True,
-    help="Average the conforming clients instead of refusing the round.",
+    help="Run an adaptive aggregator over the rounds before too.",
 )
 @_json
 def average(
@@ -299,9 +319,11 @@ def average(
     weighting: str,
     params: tuple[str, ...],
     leave_out_divergent: bool,
+    integers: str,
+    history: bool,
     as_json: bool,
 ) -> None:
-    """Average a round through TensorFlow Federated.
+    """Average a round; `fedviz aggregators` lists the rules.
 
     OUT ends in .h5 (a dataset; FILE itself: the aggregate is added to it), .npz, .safetensors or
     .weights.h5 (Keras).
@@ -320,6 +342,8 @@ def average(
                 aggregator=aggregator,
                 parameters=_parsed_parameters(params),
                 divergent="leave-out" if leave_out_divergent else "refuse",
+                integers=integers,
+                history=history,
                 progress=report,
             )
         save_average(result, dataset, out)
@@ -337,6 +361,58 @@ def _parsed_parameters(texts: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             parameters[name] = value
     return parameters
+
+
+@command.command()
+@_file
+@click.option(
+    "--aggregators",
+    required=True,
+    metavar="NAME[:K=V]...,NAME,...",
+    help="Which, with their parameters: mean,median,krum:faulty=2.",
+)
+@click.option("--round", "round_number", default=-1, help="Its number; the last by default.")
+@click.option(
+    "--weighting", default="num_examples", show_default=True, metavar="num_examples|uniform"
+)
+@_leave_out_divergent
+@_json
+@click.pass_context
+def compare(
+    context: click.Context,
+    file: Path,
+    aggregators: str,
+    round_number: int,
+    weighting: str,
+    leave_out_divergent: bool,
+    as_json: bool,
+) -> None:
+    """Apply several aggregators to one round, side by side; exit with 2 if none could be."""
+    from fedviz.comparison import compare as run_compare
+    from fedviz.comparison import comparison_text, parse_candidate
+    from fedviz.dataset import WeightDataset
+
+    candidates = [parse_candidate(text) for text in aggregators.split(",") if text]
+    with WeightDataset(file) as dataset, _progress_bar("comparing") as report:
+        found = run_compare(
+            dataset,
+            candidates,
+            round_number,
+            weighting,
+            report,
+            divergent="leave-out" if leave_out_divergent else "refuse",
+        )
+    _say(found.to_json(), as_json, comparison_text(found))
+    context.exit(OK if found.applied else BAD_INPUT)
+
+
+@command.command()
+@_json
+def aggregators(as_json: bool) -> None:
+    """List the aggregators with their formulae and parameters."""
+    from fedviz import describe
+
+    _say(describe.aggregators_json(), as_json, describe.aggregators_text())
 
 
 @command.command()

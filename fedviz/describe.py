@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from fedviz.aggregation.aggregators import AGGREGATORS, Aggregator
 from fedviz.analysis.check_report import (
     CheckReport,
     ClientMismatch,
@@ -23,6 +24,8 @@ from fedviz.hdf5_format import FORMAT_VERSION
 from fedviz.signature import Mismatch, tff_type_of_round
 
 __all__ = [
+    "aggregators_json",
+    "aggregators_text",
     "check_github",
     "check_junit",
     "check_text",
@@ -258,3 +261,44 @@ def table_text(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in [header, *rows]
     ]
+
+
+def aggregators_json() -> dict[str, Any]:
+    """The JSON of ``fedviz aggregators``."""
+    return {"aggregators": list(map(_aggregator_json, AGGREGATORS.values()))}
+
+
+def _aggregator_json(each: Aggregator) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "title": each.title,
+        "description": each.description,
+        "formula": each.formula,
+        "source": each.source,
+        "protects_against": each.protects_against,
+        "engine": each.engine,
+        "cohort": each.cohort,
+        "weighted": each.weighted,
+        "needs_server": each.needs_server,
+        "history": each.history,
+        "parameters": [
+            {"name": p.name, "default": p.default, "range": p.range, "help": p.help}
+            for p in each.parameters
+        ],
+    }
+
+
+def aggregators_text() -> str:
+    """Every aggregator with its formula and its parameters, for people."""
+    return "\n\n".join(map(_aggregator_text, AGGREGATORS.values()))
+
+
+def _aggregator_text(each: Aggregator) -> str:
+    lines = [
+        f"{each.name}: {each.description}",
+        f"  {each.formula}",
+        f"  {each.cohort}; protects against {each.protects_against}",
+        f"  {each.source}",
+    ]
+    settings = [f"    {p.name} = {p.default} ({p.range}): {p.help}" for p in each.parameters]
+    return "\n".join([*lines, *settings])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ __all__ = [
 KERAS = ".weights.h5"
 
 
-def aggregate_name(aggregator: str, weighting: str) -> str:
-    """The name of an aggregate in the dataset: ``mean``, or ``mean-uniform``."""
-    return aggregator if weighting == "num_examples" else f"{aggregator}-{weighting}"
+def aggregate_name(
+    aggregator: str, weighting: str, parameters: Mapping[str, Any] | None = None
+) -> str:
+    """The name of an aggregate in the dataset: ``mean``, ``mean-uniform``, ``krum-faulty=2``."""
+    settings = [f"{name}={value}" for name, value in (parameters or {}).items()]
+    return "-".join([aggregator, *([weighting] if weighting != "num_examples" else []), *settings])
 
 
 def check_output(out: Path, dataset: WeightDataset) -> None:
@@ -73,7 +77,7 @@ def save_average(result: AverageResult, dataset: WeightDataset, out: Path) -> st
         The aggregate's name in a dataset.
     """
     check_output(out, dataset)
-    name = aggregate_name(result.aggregator, result.weighting)
+    name = aggregate_name(result.aggregator, result.weighting, result.parameters)
     source = _model_source(dataset)
     if out.name.endswith(KERAS) and source is not None:
         from fedviz.training.keras_files import save_keras_weights
@@ -110,6 +114,7 @@ def _description(result: AverageResult) -> dict[str, Any]:
     return {
         "aggregator": result.aggregator,
         "weighting": result.weighting,
+        "parameters": result.parameters,
         "measurements": measurements,
     }
 
@@ -151,6 +156,7 @@ def average_json(result: AverageResult, out: Path) -> dict[str, Any]:
     return {
         "aggregator": result.aggregator,
         "weighting": result.weighting,
+        "parameters": result.parameters,
         "round": result.round,
         "clients": len(result.clients),
         "left_out": list(result.left_out),

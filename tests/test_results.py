@@ -37,6 +37,7 @@ def result_of(weights, **changes):
     known = {
         "aggregator": "mean",
         "weighting": "num_examples",
+        "parameters": {},
         "round": 0,
         "clients": ("c0", "c1"),
         "left_out": ("c2",),
@@ -239,6 +240,7 @@ def test_json(tmp_path):
     assert found == {
         "aggregator": "mean",
         "weighting": "num_examples",
+        "parameters": {},
         "round": 0,
         "clients": 2,
         "left_out": ["c2"],

@@ -1,4 +1,4 @@
-"""Averages a round's clients through TFF: validates, computes, and says what was done."""
+"""Averages a round's clients: validates, computes, and says what was done."""
 
 from __future__ import annotations
 
@@ -6,91 +6,22 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from fedviz.dataset import Round, WeightDataset
-from fedviz.errors import (
-    CohortError,
-    EngineError,
-    InvalidArgumentError,
-    UnknownNameError,
-    located,
-)
+from fedviz.aggregation.aggregators import Aggregation, Aggregator, Request, known_aggregator
+from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
+from fedviz.aggregation.integers import INTEGER_POLICIES, integer_tensors
+from fedviz.aggregation.mappable import mappable
+from fedviz.dataset import WeightDataset
+from fedviz.errors import EngineError, InvalidArgumentError, located
 from fedviz.progress import Progress, ProgressCallback, silent
-from fedviz.records import ClientRecord
 from fedviz.signature import TensorSpec
 
-__all__ = [
-    "AGGREGATORS",
-    "WEIGHTINGS",
-    "AggregatorSpec",
-    "AverageResult",
-    "Cohort",
-    "average",
-    "validated_cohort",
-]
-
-WEIGHTINGS: Mapping[str, str] = {
-    "num_examples": "each client weighs as many examples as it trained on",
-    "uniform": "each client weighs the same",
-}
-"""What may weight the clients, with one line about each."""
-
-# One computation's result is one message, and a message holds 2 GB at most.
-_RESULT_BYTES = 512 << 20
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """The clients of one round that are aggregated.
-
-    ``records`` and ``weights`` (float64, not negative, with a positive sum) belong together and
-    are in the order of the rows. ``left_out`` are the ids of the divergent clients.
-    """
-
-    round: Round
-    records: tuple[ClientRecord, ...]
-    weights: np.ndarray
-    left_out: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Aggregation:
-    """What an aggregator made of the float tensors: arrays by name, and what it measured."""
-
-    tensors: Mapping[str, np.ndarray]
-    measurements: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AggregatorSpec:
-    """A rule that turns clients' weights into one model.
-
-    Parameters
-    ----------
-    name : str
-        As the library and the command take it.
-    description : str
-        One line.
-    formula : str
-        What it computes, for x_i the clients' weights and w_i their weights in the mean.
-    aggregate : callable
-        From the cohort, the float tensors' specs, the parameters and a progress callback.
-    parameters : mapping of str to str
-        The parameters it takes, with one line about each.
-    """
-
-    name: str
-    description: str
-    formula: str
-    aggregate: Callable[
-        [Cohort, Sequence[TensorSpec], Mapping[str, Any], ProgressCallback], Aggregation
-    ]
-    parameters: Mapping[str, str] = field(default_factory=dict)
+__all__ = ["AverageResult", "average"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +34,8 @@ class AverageResult:
         The model, in the signature's order, shapes and dtypes.
     aggregator, weighting : str
         How it was made.
+    parameters : dict
+        The aggregator's, those that were given.
     round : int
         Number of the round.
     clients : tuple of str
@@ -119,15 +52,17 @@ class AverageResult:
     l2_norm : float
         Euclidean norm of all float tensors, in float64.
     measurements : dict
-        ``total_weight``; ``zero_weight_clients`` (ids); ``kept_tensors`` (names of the integer and
-        bool tensors, which are not averaged) and ``kept_from`` (``server`` or the client's id);
-        ``nonfinite_values`` (how many values of the model are NaN or infinite); and what the
-        aggregator measured.
+        ``total_weight``; ``zero_weight_clients`` (ids); of the integer and bool tensors
+        ``kept_tensors`` and ``rounded_tensors`` (names) and ``kept_from`` (``server`` or the
+        client's id); ``copied`` (whether the round had to be copied to be mapped);
+        ``nonfinite_values`` (how many values of the model are NaN or infinite); and
+        what the aggregator measured.
     """
 
     weights: dict[str, np.ndarray]
     aggregator: str
     weighting: str
+    parameters: dict[str, Any]
     round: int
     clients: tuple[str, ...]
     left_out: tuple[str, ...]
@@ -146,15 +81,14 @@ def average(
     parameters: Mapping[str, Any] | None = None,
     progress: ProgressCallback = silent,
     *,
-    divergent: Literal["refuse", "leave-out"] = "refuse",
+    divergent: Divergent = "refuse",
+    integers: str = "keep",
+    history: bool = False,
 ) -> AverageResult:
-    """Aggregate the clients of one round through TFF.
-
-    Integer and bool tensors (counters, masks) are not averaged. They are the server model's; in a
-    round without a server model they are those of the client with the largest weight, the first
-    such in the order of the file. ``measurements["kept_tensors"]`` names them.
+    """Aggregate the clients of one round.
 
     A client with zero examples is part of the cohort with weight 0, and its values are not read.
+    A round whose tensors cannot be mapped into memory is copied first.
 
     Parameters
     ----------
@@ -163,15 +97,22 @@ def average(
     round : int, default -1
         Number of the round; -1 is the last.
     weighting : {"num_examples", "uniform"}
-        What each client weighs, see :data:`WEIGHTINGS`.
+        What each client weighs, see :data:`~fedviz.aggregation.cohort.WEIGHTINGS`.
     aggregator : str, default "mean"
-        A key of :data:`AGGREGATORS`.
+        A key of :data:`~fedviz.aggregation.aggregators.AGGREGATORS`.
     parameters : mapping, optional
         The aggregator's parameters.
     progress : callable, optional
         Called before each step; it may raise ``JobCancelledError``.
     divergent : {"refuse", "leave-out"}
-        What to do in a round in which clients have another signature. TFF would refuse it.
+        What to do in a round in which clients have another signature.
+    integers : {"keep", "round"}
+        What becomes of integer and bool tensors (counters, masks). They are the server model's; in
+        a round without one, those of the client with the largest weight, the first such in the
+        order of the file. Or they are averaged and rounded.
+    history : bool, default False
+        Run an adaptive TFF aggregator over the rounds before too, and hand on its state, as a
+        server does. Server optimisers (FedAvgM, ...) always do.
 
     Returns
     -------
@@ -181,117 +122,79 @@ def average(
     ------
     UnknownNameError
         No such round, weighting, aggregator or parameter.
+    InvalidArgumentError
+        A parameter outside its range.
     CohortError
-        No clients, divergent clients, or weights that make no mean.
+        No clients, too few for the aggregator, divergent clients, weights that make no mean, or no
+        server model where the aggregator needs one.
     EngineError
         TFF or its worker failed; the next call starts a new one.
     StorageError
-        The file is gone or was replaced.
+        The file is gone or was replaced, or a copy has no room.
     """
-    spec = _known(AGGREGATORS, aggregator, "aggregator")
-    parameters = _checked_parameters(spec, parameters or {})
-    with _opened(dataset) as opened:
+    rule = known_aggregator(aggregator)
+    settings = rule.checked(parameters or {})
+    _check_choices(rule, integers, history)
+    with _opened(dataset) as opened, contextlib.ExitStack() as stack:
         cohort = validated_cohort(opened.round(round), weighting, divergent)
-        floats = [tensor for tensor in opened.signature if tensor.is_float]
-        startup_seconds = _start_tff(len(floats), progress)
+        rule.check_cohort(cohort, settings)
+        earlier = _earlier(cohort, weighting, divergent) if history else []
+        floats = tuple(tensor for tensor in opened.signature if tensor.is_float)
+        startup_seconds = _start_tff(len(floats), progress) if rule.engine == "tff" else 0.0
         started = time.perf_counter()
-        aggregation = _aggregate(spec, cohort, floats, parameters, progress)
-        kept, kept_from = _kept_tensors(cohort)
-        weights = {n: {**aggregation.tensors, **kept}[n] for n in opened.signature.names}
-        bytes_read = _bytes_read(cohort, floats, kept)
-    values = [np.asarray(weights[tensor.name], np.float64) for tensor in floats]
-    zero = tuple(r.id for r, w in zip(cohort.records, cohort.weights, strict=True) if w == 0)
+        request = Request(
+            stack.enter_context(mappable(cohort, progress)),
+            tuple(stack.enter_context(mappable(each, progress)) for each in earlier),
+            floats,
+            weighting,
+            divergent,
+            settings,
+            progress,
+        )
+        aggregation = _aggregate(rule, request, cohort)
+        others, measured = integer_tensors(cohort, integers)
+        weights = {n: {**aggregation.tensors, **others}[n] for n in opened.signature.names}
+        bytes_read = _bytes_read(cohort, floats, others)
+    seconds = time.perf_counter() - started
+    zero = [i for i, w in zip(cohort.ids, cohort.weights, strict=True) if w == 0]
     return AverageResult(
         weights=weights,
         aggregator=aggregator,
         weighting=weighting,
+        parameters=settings,
         round=cohort.round.number,
-        clients=tuple(record.id for record in cohort.records),
+        clients=cohort.ids,
         left_out=cohort.left_out,
-        engine=_engine_description(),
-        seconds=time.perf_counter() - started,
+        engine=_engine_description() if rule.engine == "tff" else "NumPy",
+        seconds=seconds,
         bytes_read=bytes_read,
-        l2_norm=math.sqrt(sum(float(np.vdot(value, value)) for value in values)),
+        l2_norm=_norm(weights, floats),
         measurements={
             "total_weight": float(cohort.weights.sum()),
-            "zero_weight_clients": list(zero),
-            "kept_tensors": list(kept),
-            "kept_from": kept_from,
+            "zero_weight_clients": zero,
+            **measured,
             "startup_seconds": startup_seconds,
-            "nonfinite_values": sum(int(np.sum(~np.isfinite(value))) for value in values),
+            "copied": request.cohort is not cohort,
+            "nonfinite_values": _count_nonfinite(weights, floats),
             **aggregation.measurements,
         },
     )
 
 
-def validated_cohort(
-    round: Round,
-    weighting: str = "num_examples",
-    divergent: Literal["refuse", "leave-out"] = "refuse",
-) -> Cohort:
-    """The clients of a round with their weights, if an aggregate can be made of them.
-
-    Raises
-    ------
-    UnknownNameError
-        No such weighting.
-    CohortError
-        No clients; divergent ones that are not to be left out; a client whose number of examples
-        is not known, negative or not a number; or weights that sum to zero.
-    """
-    _known(WEIGHTINGS, weighting, "weighting")
-    if divergent not in ("refuse", "leave-out"):
-        raise InvalidArgumentError(f"divergent: expected refuse or leave-out, found {divergent}.")
-    _check_conforming(round, divergent)
-    records = round.conforming
-    weights = np.ones(len(records)) if weighting == "uniform" else _num_examples(round, records)
-    if not weights.sum() > 0:
-        raise CohortError(
-            _placed(round, "all clients have zero examples; weight them with weighting=uniform")
-        )
-    return Cohort(round, records, weights, tuple(record.id for record in round.divergent))
-
-
-def _check_conforming(round: Round, divergent: str) -> None:
-    if not round.records:
-        raise CohortError(_placed(round, "there are no clients to average"))
-    if round.divergent and divergent == "refuse":
-        raise CohortError(
-            _placed(
-                round,
-                f"{len(round.divergent)} of {len(round.records)} clients have another signature "
-                f"than the dataset ({_listed([r.id for r in round.divergent])}); TFF refuses such "
-                "a round. Look at them with fedviz check, or leave them out "
-                "(--leave-out-divergent, divergent='leave-out')",
-            )
-        )
-    if not round.conforming:
-        raise CohortError(
-            _placed(round, "no client has the dataset's signature; look at them with fedviz check")
+def _check_choices(rule: Aggregator, integers: str, history: bool) -> None:
+    if integers not in INTEGER_POLICIES:
+        expected = " or ".join(INTEGER_POLICIES)
+        raise InvalidArgumentError(f"integers: expected {expected}, found {integers}.")
+    if history and rule.history == "none":
+        raise InvalidArgumentError(
+            f"history: {rule.name} remembers nothing of the rounds before; leave it out."
         )
 
 
-def _num_examples(round: Round, records: Sequence[ClientRecord]) -> np.ndarray:
-    unknown = [record.id for record in records if record.num_examples is None]
-    if unknown:
-        raise CohortError(
-            _placed(
-                round,
-                f"num_examples is not known of {len(unknown)} clients ({_listed(unknown)}); "
-                "weight the clients with weighting=uniform, or write the dataset with num_examples",
-            )
-        )
-    weights = np.array([record.num_examples for record in records], np.float64)
-    for record, weight in zip(records, weights, strict=True):
-        if not (np.isfinite(weight) and weight >= 0):
-            raise CohortError(
-                _placed(
-                    round,
-                    f"num_examples is {record.num_examples}; expected a number from 0",
-                    client=record.id,
-                )
-            )
-    return weights
+def _earlier(cohort: Cohort, weighting: str, divergent: Divergent) -> list[Cohort]:
+    number = cohort.round.number
+    rounds = [each for each in cohort.round.dataset.rounds if each.number < number]
+    return [validated_cohort(each, weighting, divergent) for each in rounds]
 
 
 def _start_tff(steps: int, progress: ProgressCallback) -> float:
@@ -304,87 +207,29 @@ def _start_tff(steps: int, progress: ProgressCallback) -> float:
     return time.perf_counter() - started
 
 
-def _checked_parameters(spec: AggregatorSpec, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    for name in parameters:
-        if name not in spec.parameters:
-            known = ", ".join(spec.parameters) or "none"
-            raise UnknownNameError(
-                f"the aggregator {spec.name} has no parameter {name}; it has {known}."
-            )
-    return dict(parameters)
-
-
-def _aggregate(
-    spec: AggregatorSpec,
-    cohort: Cohort,
-    floats: Sequence[TensorSpec],
-    parameters: Mapping[str, Any],
-    progress: ProgressCallback,
-) -> Aggregation:
+def _aggregate(rule: Aggregator, request: Request, cohort: Cohort) -> Aggregation:
     try:
-        return spec.aggregate(cohort, floats, parameters, progress)
+        return rule.aggregate(request)
     except EngineError as error:
-        raise EngineError(_placed(cohort.round, str(error))) from error
-
-
-def _federated_mean(
-    cohort: Cohort,
-    floats: Sequence[TensorSpec],
-    parameters: Mapping[str, Any],  # noqa: ARG001 - the mean has none
-    progress: ProgressCallback,
-) -> Aggregation:
-    from fedviz.aggregation.federated_mean import federated_mean_in_memory, federated_mean_of_rows
-    from fedviz.aggregation.memory_map import mapped_tensor
-
-    mapped = {spec.name: mapped_tensor(cohort.round, spec) for spec in floats}
-    means: dict[str, np.ndarray] = {}
-    for group in _groups([spec for spec in floats if mapped[spec.name] is not None]):
-        progress(Progress(len(means), len(floats), f"averaging {group[0].name}"))
-        tensors = [tensor for spec in group if (tensor := mapped[spec.name]) is not None]
-        result = federated_mean_of_rows(tensors, cohort.weights)
-        means.update(zip((spec.name for spec in group), result, strict=True))
-    rows = np.flatnonzero(cohort.weights)
-    in_memory = [spec for spec in floats if mapped[spec.name] is None]
-    for spec in in_memory:
-        progress(Progress(len(means), len(floats), f"averaging {spec.name}"))
-        values = cohort.round.read_stack(spec.name)
-        clients = [[values[row]] for row in rows]
-        means[spec.name] = federated_mean_in_memory(clients, cohort.weights[rows])[0]
-    progress(Progress(len(floats), len(floats), "averaged"))
-    return Aggregation(means, {"tensors_averaged_in_memory": [spec.name for spec in in_memory]})
-
-
-def _groups(specs: Sequence[TensorSpec]) -> Iterator[list[TensorSpec]]:
-    """Tensors that are averaged in one computation: as many as its result may hold."""
-    group: list[TensorSpec] = []
-    for spec in specs:
-        if group and sum(s.nbytes for s in group) + spec.nbytes > _RESULT_BYTES:
-            yield group
-            group = []
-        group.append(spec)
-    if group:
-        yield group
-
-
-def _kept_tensors(cohort: Cohort) -> tuple[dict[str, np.ndarray], str]:
-    """The integer and bool tensors, and whose they are."""
-    signature = cohort.round.dataset.signature
-    names = [spec.name for spec in signature if not spec.is_float]
-    if not names:
-        return {}, ""
-    if cohort.round.server is not None:
-        server = cohort.round.server
-        return {name: server[name] for name in names}, "server"
-    heaviest = cohort.records[int(np.argmax(cohort.weights))].id
-    client = cohort.round.clients[heaviest]
-    return {name: client[name] for name in names}, heaviest
+        path, number = cohort.round.dataset.path, cohort.round.number
+        raise EngineError(located(str(error), file=path, round=number)) from error
 
 
 def _bytes_read(
-    cohort: Cohort, floats: Sequence[TensorSpec], kept: Mapping[str, np.ndarray]
+    cohort: Cohort, floats: tuple[TensorSpec, ...], others: Mapping[str, np.ndarray]
 ) -> int:
-    rows = int(np.count_nonzero(cohort.weights))
-    return rows * sum(s.nbytes for s in floats) + sum(array.nbytes for array in kept.values())
+    return cohort.num_clients * sum(s.nbytes for s in floats) + sum(
+        array.nbytes for array in others.values()
+    )
+
+
+def _norm(weights: Mapping[str, np.ndarray], floats: tuple[TensorSpec, ...]) -> float:
+    values = (np.asarray(weights[spec.name], np.float64) for spec in floats)
+    return math.sqrt(sum(float(np.vdot(value, value)) for value in values))
+
+
+def _count_nonfinite(weights: Mapping[str, np.ndarray], floats: tuple[TensorSpec, ...]) -> int:
+    return sum(int(np.count_nonzero(~np.isfinite(weights[spec.name]))) for spec in floats)
 
 
 def _engine_description() -> str:
@@ -401,28 +246,3 @@ def _opened(dataset: WeightDataset | str | os.PathLike[str]) -> Iterator[WeightD
     else:
         with WeightDataset.open(os.fspath(dataset)) as opened:
             yield opened
-
-
-def _known(known: Mapping[str, Any], name: str, kind: str) -> Any:
-    if name not in known:
-        raise UnknownNameError(f"there is no {kind} {name}; there are {', '.join(known)}.")
-    return known[name]
-
-
-def _listed(ids: Sequence[str], limit: int = 12) -> str:
-    return ", ".join(ids[:limit]) + (" …" if len(ids) > limit else "")
-
-
-def _placed(round: Round, message: str, client: str | None = None) -> str:
-    return located(message, file=round.dataset.path, round=round.number, client=client)
-
-
-AGGREGATORS: Mapping[str, AggregatorSpec] = {
-    "mean": AggregatorSpec(
-        name="mean",
-        description="TFF's federated mean, weighted by the chosen weighting",
-        formula="sum_i w_i x_i / sum_i w_i",
-        aggregate=_federated_mean,
-    ),
-}
-"""The aggregators by name, in the order in which they are shown."""

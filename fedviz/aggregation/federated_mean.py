@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,14 @@ import tensorflow_federated as tff
 
 from fedviz.aggregation import context
 from fedviz.aggregation.memory_map import MappedTensor, rows_of
+from fedviz.aggregation.weighted_sum import tiling_for, weighted_sum
 from fedviz.errors import InvalidArgumentError, SignatureError, located
 from fedviz.signature import DTYPES, Signature, TensorSpec
 
 __all__ = ["federated_mean_in_memory", "federated_mean_of_rows"]
 
-# A tile of 64 clients by 8,192 values takes 4 MB as float64, so that it stays in the processor's
-# cache between the steps that read, widen and sum it. Measured; half or double is no better.
-_TILE_CLIENTS = 64
-_TILE_VALUES = 8192
+_RESULT_BYTES = 128 << 20
+_FEWEST_SHARD_BYTES = 4 << 20
 
 
 def federated_mean_in_memory(
@@ -113,15 +113,21 @@ def _mean_of_values(shapes: tuple[tuple[int, ...], ...]) -> Any:
 
 
 def federated_mean_of_rows(
-    tensors: Sequence[MappedTensor], weights: np.ndarray, num_shards: int | None = None
+    tensors: Sequence[MappedTensor],
+    weights: np.ndarray,
+    num_shards: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[np.ndarray]:
     """The weighted mean of the rows of tensors that lie in a file.
 
     The rows are dealt out to a few TFF clients, the shards. Each maps the file, sums its own rows
-    with their weights, and ``tff.federated_sum`` adds the shards' sums. Each value is widened to
-    float64 before it is weighted and summed, and the mean is rounded once to the tensor's dtype.
-    So up to float32 it is off by half a unit in the last place, whatever the order of the
-    clients, and the mean of equal values is that value.
+    with their weights, and ``tff.federated_sum`` adds the shards' sums, in float64. The mean is
+    rounded once to the tensor's dtype. Up to float32 it is within 1 ulp of the largest value at
+    its place, whatever the order of the clients: of up to 95 clients each value is widened to
+    float64 first; of more, float32 values are summed as such, four at a time.
+
+    Large models are averaged in several computations, so that memory beyond the result is bounded
+    and a result fits into a message.
 
     Parameters
     ----------
@@ -130,7 +136,10 @@ def federated_mean_of_rows(
     weights : ndarray of shape (num_rows,)
         Each row's weight, not negative, with a positive sum. Rows of weight 0 are not read.
     num_shards : int, optional
-        How many TFF clients share the work; by default one for each processor.
+        How many TFF clients share the work; by default one for each processor, where each has
+        some megabytes to read.
+    progress : callable, optional
+        Called before each computation with the index of its first tensor; it may raise.
 
     Returns
     -------
@@ -142,14 +151,54 @@ def federated_mean_of_rows(
     EngineError
         The file cannot be read as described, or the worker failed.
     """
-    if not tensors:
-        return []
-    shards = _shards(_scaled(np.asarray(weights, np.float64)), num_shards or _num_processors())
-    result = context.run(_mean_of_rows(tuple(tensors)), shards)
-    return [
-        np.asarray(value, DTYPES[tensor.dtype])
-        for value, tensor in zip(result, tensors, strict=True)
-    ]
+    weights = np.asarray(weights, np.float64)
+    shards = _shards(_scaled(weights), num_shards or _num_shards(tensors))
+    num_clients = int(np.count_nonzero(weights))
+    means = [np.empty(tensor.size, DTYPES[tensor.dtype]) for tensor in tensors]
+    for pieces in _groups(tensors):
+        progress(pieces[0].index)
+        result = context.run(_mean_of_rows(pieces, num_clients), shards)
+        for piece, value in zip(pieces, result, strict=True):
+            means[piece.index][piece.first : piece.last] = value
+    return [mean.reshape(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Some columns of a tensor: values ``first`` to ``last`` of every client."""
+
+    index: int
+    tensor: MappedTensor
+    first: int
+    last: int
+
+    @property
+    def nbytes(self) -> int:
+        return (self.last - self.first) * DTYPES[self.tensor.dtype].itemsize
+
+
+def _groups(tensors: Sequence[MappedTensor]) -> Iterator[tuple[_Piece, ...]]:
+    """What is averaged in one computation: as much as its result may hold."""
+    group: list[_Piece] = []
+    for piece in _pieces(tensors):
+        if group and sum(p.nbytes for p in group) + piece.nbytes > _RESULT_BYTES:
+            yield tuple(group)
+            group = []
+        group.append(piece)
+    if group:
+        yield tuple(group)
+
+
+def _pieces(tensors: Sequence[MappedTensor]) -> Iterator[_Piece]:
+    for index, tensor in enumerate(tensors):
+        length = _RESULT_BYTES // DTYPES[tensor.dtype].itemsize
+        for first in range(0, max(tensor.size, 1), length):
+            yield _Piece(index, tensor, first, min(first + length, tensor.size))
+
+
+def _num_shards(tensors: Sequence[MappedTensor]) -> int:
+    nbytes = sum(t.size * t.num_rows * DTYPES[t.dtype].itemsize for t in tensors)
+    return max(1, min(_num_processors(), nbytes // _FEWEST_SHARD_BYTES))
 
 
 def _num_processors() -> int:
@@ -169,18 +218,27 @@ def _shards(weights: np.ndarray, count: int) -> list[tuple[np.int64, np.ndarray]
 
 
 @functools.lru_cache(maxsize=32)
-def _mean_of_rows(tensors: tuple[MappedTensor, ...]) -> Any:
+def _mean_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
     """The computation over the shards' first rows and weights; a second call finds it built."""
 
     def sums_of_shard(shard: Any) -> Any:
         first_row, weights = shard
-        sums = tuple(_weighted_sum(tensor, first_row, weights) for tensor in tensors)
+        sums = tuple(
+            weighted_sum(
+                rows_of(piece.tensor),
+                first_row,
+                weights,
+                columns=(piece.first, piece.last),
+                tiling=tiling_for(piece.tensor.dtype, num_clients),
+            )
+            for piece in pieces
+        )
         return (*sums, tf.reduce_sum(weights))
 
     def mean_of_sums(sums: Any) -> Any:
         return tuple(
-            tf.cast(tf.reshape(total / sums[-1], tensor.shape), tensor.dtype)
-            for total, tensor in zip(sums, tensors, strict=False)
+            tf.cast(total / sums[-1], piece.tensor.dtype)
+            for total, piece in zip(sums, pieces, strict=False)
         )
 
     shard_type = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
@@ -192,45 +250,3 @@ def _mean_of_rows(tensors: tuple[MappedTensor, ...]) -> Any:
         ),
         tff.FederatedType(shard_type, tff.CLIENTS),
     )
-
-
-def _weighted_sum(tensor: MappedTensor, first_row: Any, weights: Any) -> Any:
-    """Weighted sum of consecutive rows: float64 of shape (size,), tile by tile."""
-    rows = rows_of(tensor)
-    size = tf.constant(tensor.size, tf.int64)
-
-    def tile_sum(position: Any, sums: Any) -> Any:
-        width = tf.minimum(tf.constant(_TILE_VALUES, tf.int64), size - position)
-        tile = _tile_sum(rows, first_row, weights, position, width)
-        return position + width, sums.write(sums.size(), tile)
-
-    sums = tf.TensorArray(tf.float64, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
-    _, sums = tf.while_loop(
-        lambda position, _: position < size,
-        tile_sum,
-        [tf.constant(0, tf.int64), sums],
-        parallel_iterations=1,
-    )
-    if tensor.size == 0:
-        return tf.zeros([0], tf.float64)
-    return tf.ensure_shape(sums.concat(), [tensor.size])
-
-
-def _tile_sum(rows: Any, first_row: Any, weights: Any, position: Any, width: Any) -> Any:
-    """Weighted sum of some columns of consecutive rows, a block of clients at a time."""
-    num_rows = tf.size(weights, out_type=tf.int64)
-
-    def block_sum(done: Any, total: Any) -> Any:
-        count = tf.minimum(tf.constant(_TILE_CLIENTS, tf.int64), num_rows - done)
-        tile = tf.cast(tf.slice(rows, [first_row + done, position], [count, width]), tf.float64)
-        block = tf.matmul(tf.slice(weights, [done], [count])[tf.newaxis, :], tile)[0]
-        return done + count, total + block
-
-    _, total = tf.while_loop(
-        lambda done, _: done < num_rows,
-        block_sum,
-        [tf.constant(0, tf.int64), tf.zeros([width], tf.float64)],
-        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None])],
-        parallel_iterations=1,
-    )
-    return total

@@ -7,20 +7,18 @@ file and the place in it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from fedviz.dataset import FileIdentity, Round
-from fedviz.errors import StorageError, located, storage_errors
+from fedviz.aggregation.mappable import check_unchanged, is_mappable
+from fedviz.dataset import Round
+from fedviz.errors import StorageError, located
 from fedviz.signature import TensorSpec
 
-__all__ = ["MappedTensor", "mapped_tensor", "rows_of"]
-
-# What TensorFlow aligns its own buffers to. Where a slice of a mapped file is aligned so, it is
-# used where it lies; elsewhere TensorFlow copies all of it first.
-_ALIGNMENT_BYTES = 64
+__all__ = ["MappedTensor", "mapped_tensor", "mapped_tensors", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -76,15 +74,14 @@ def mapped_tensor(round: Round, spec: TensorSpec) -> MappedTensor | None:
     StorageError
         The file is gone, or is not the one that the dataset was opened from.
     """
-    identity = _current_identity(round)
-    stack = round.stack(spec.name)
-    offset = 0 if 0 in stack.shape else stack.offset
-    if offset is None or offset % _ALIGNMENT_BYTES:
+    identity = check_unchanged(round)
+    if not is_mappable(round, spec):
         return None
+    stack = round.stack(spec.name)
     return MappedTensor(
         path=os.fsencode(os.path.realpath(stack.path)),
         file_bytes=identity.size,
-        offset=offset,
+        offset=stack.offset or 0,
         num_rows=stack.shape[0],
         shape=spec.shape,
         dtype=spec.dtype,
@@ -92,15 +89,26 @@ def mapped_tensor(round: Round, spec: TensorSpec) -> MappedTensor | None:
     )
 
 
-def _current_identity(round: Round) -> FileIdentity:
-    path = round.dataset.path
-    with storage_errors(path, "read"):
-        identity = FileIdentity.of(path)
-    if identity != round.dataset.identity:
-        raise StorageError(
-            located("the file was replaced since it was opened; open it again", file=path)
-        )
-    return identity
+def mapped_tensors(round: Round, specs: Sequence[TensorSpec]) -> list[MappedTensor]:
+    """Where tensors of a round lie, all of which can be mapped.
+
+    Raises
+    ------
+    StorageError
+        The file is gone or was replaced, or a tensor cannot be mapped.
+    """
+    tensors = [(spec, mapped_tensor(round, spec)) for spec in specs]
+    for spec, tensor in tensors:
+        if tensor is None:
+            raise StorageError(
+                located(
+                    "its clients are not in one aligned piece",
+                    file=round.dataset.path,
+                    round=round.number,
+                    tensor=spec.name,
+                )
+            )
+    return [tensor for _, tensor in tensors if tensor is not None]
 
 
 def rows_of(tensor: MappedTensor) -> Any:

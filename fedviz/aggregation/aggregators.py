@@ -1,0 +1,298 @@
+"""Every aggregator by name: TFF's mean over mapped rows, TFF's own processes, and robust rules.
+
+Reading this table loads neither TensorFlow nor TFF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
+from fedviz.aggregation.mappable import mappable, mapped_stacks
+from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS, TffAggregator
+from fedviz.dataset import Round
+from fedviz.errors import CohortError, UnknownNameError, located
+from fedviz.parameters import Choice, Parameter
+from fedviz.progress import Progress, ProgressCallback
+from fedviz.robust import RULES, RobustRule, run_server_updates
+from fedviz.robust.rules import aggregate as apply_rule
+from fedviz.signature import TensorSpec
+
+__all__ = ["AGGREGATORS", "Aggregation", "Aggregator", "Request", "known_aggregator"]
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """What an aggregator made of the float tensors: arrays by name, and what it measured."""
+
+    tensors: Mapping[str, np.ndarray]
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an aggregator is asked for.
+
+    Parameters
+    ----------
+    cohort : Cohort
+        Whom to aggregate.
+    earlier : tuple of Cohort
+        Those of the rounds before, whose state is handed on; none for most.
+    specs : tuple of TensorSpec
+        The float tensors.
+    weighting : str
+    divergent : {"refuse", "leave-out"}
+    parameters : mapping of str to object
+    progress : callable
+    """
+
+    cohort: Cohort
+    earlier: tuple[Cohort, ...]
+    specs: tuple[TensorSpec, ...]
+    weighting: str
+    divergent: Divergent
+    parameters: Mapping[str, Any]
+    progress: ProgressCallback
+
+
+@dataclass(frozen=True)
+class Aggregator:
+    """A rule that turns clients' weights into one model, and what is to be said of it.
+
+    Parameters
+    ----------
+    name : str
+        As the library and the command take it.
+    title : str
+        As headings show it.
+    description : str
+        One line.
+    formula : str
+        What it computes, for x_i the clients' weights (d_i their updates) and w_i their weights in
+        the mean.
+    source : str
+        Whose function, or which paper.
+    protects_against : str
+        What it withstands; or that it withstands nothing.
+    engine : {"tff", "numpy"}
+        What computes it.
+    aggregate : callable
+        From a request to an aggregation.
+    parameters : tuple of Parameter or Choice
+    cohort : str, default "n ≥ 1"
+        The smallest cohort, as a formula.
+    minimum_cohort : callable
+        The smallest number of clients of weight above 0, for some parameters.
+    weighted : bool, default True
+        Whether the clients' weights count beyond being 0 or not.
+    needs_server : bool, default False
+        Whether there must be a server model.
+    history : {"none", "optional", "always"}
+        Whether the rounds before count: what an optimiser or an adaptive norm remembers.
+    """
+
+    name: str
+    title: str
+    description: str
+    formula: str
+    source: str
+    protects_against: str
+    engine: Literal["tff", "numpy"]
+    aggregate: Callable[[Request], Aggregation]
+    parameters: tuple[Parameter | Choice, ...] = ()
+    cohort: str = "n ≥ 1"
+    minimum_cohort: Callable[[Mapping[str, Any]], int] = lambda _: 1
+    weighted: bool = True
+    needs_server: bool = False
+    history: Literal["none", "optional", "always"] = "none"
+
+    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters, with a number or word for each that was given.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such parameter.
+        InvalidArgumentError
+            A value is outside its range.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in parameters:
+            if name not in known:
+                raise UnknownNameError(
+                    f"the aggregator {self.name} has no parameter {name}; it has "
+                    f"{', '.join(known) or 'none'}."
+                )
+        return {name: known[name].checked(value) for name, value in parameters.items()}
+
+    def check_cohort(self, cohort: Cohort, parameters: Mapping[str, Any]) -> None:
+        """Refuse a cohort that the rule cannot be applied to.
+
+        Raises
+        ------
+        CohortError
+            Too few clients, or no server model where one is needed.
+        """
+        smallest = self.minimum_cohort(parameters)
+        if cohort.num_clients < smallest:
+            raise _refused(
+                cohort.round,
+                f"{self.name} needs {self.cohort}, here {smallest} clients of weight above 0; "
+                f"found {cohort.num_clients}",
+            )
+        if self.needs_server and cohort.round.server is None:
+            raise _refused(cohort.round, f"{self.name} needs the server model; this round has none")
+
+
+def _refused(round_: Round, message: str) -> CohortError:
+    return CohortError(located(message, file=round_.dataset.path, round=round_.number))
+
+
+def known_aggregator(name: str) -> Aggregator:
+    """The aggregator of a name.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none.
+    """
+    if name not in AGGREGATORS:
+        raise UnknownNameError(
+            f"there is no aggregator {name}; there are {', '.join(AGGREGATORS)}."
+        )
+    return AGGREGATORS[name]
+
+
+def _federated_mean(request: Request) -> Aggregation:
+    return Aggregation(_mean(request.cohort, request.specs, request.progress))
+
+
+def _mean(
+    cohort: Cohort, specs: Sequence[TensorSpec], progress: ProgressCallback
+) -> dict[str, np.ndarray]:
+    from fedviz.aggregation.federated_mean import federated_mean_of_rows
+    from fedviz.aggregation.memory_map import mapped_tensors
+
+    def report(index: int) -> None:
+        progress(Progress(index, len(specs), f"averaging {specs[index].name}"))
+
+    means = federated_mean_of_rows(
+        mapped_tensors(cohort.round, specs), cohort.weights, progress=report
+    )
+    progress(Progress(len(specs), len(specs), "averaged"))
+    return {spec.name: mean for spec, mean in zip(specs, means, strict=True)}
+
+
+def _of_tff(row: TffAggregator) -> Aggregator:
+    def aggregate(request: Request) -> Aggregation:
+        from fedviz.aggregation.tff_processes import RoundInput, aggregate_with_process
+
+        rounds = [
+            RoundInput(cohort.round, cohort.weights, cohort.round.server)
+            for cohort in (*request.earlier, request.cohort)
+        ]
+        return Aggregation(
+            *aggregate_with_process(
+                rounds, request.specs, row, request.parameters, request.progress
+            )
+        )
+
+    return Aggregator(
+        name=row.name,
+        title=row.title,
+        description=row.description,
+        formula=row.formula,
+        source=row.source,
+        protects_against=row.protects_against,
+        engine="tff",
+        aggregate=aggregate,
+        parameters=row.parameters,
+        cohort=f"n ≥ {row.minimum_cohort}",
+        minimum_cohort=lambda _: row.minimum_cohort,
+        weighted=row.weighted,
+        history="optional",
+    )
+
+
+def _of_rule(rule: RobustRule) -> Aggregator:
+    return Aggregator(
+        name=rule.name,
+        title=rule.title,
+        description=rule.description,
+        formula=rule.formula,
+        source=rule.source,
+        protects_against=rule.protects_against,
+        engine="tff" if rule.over_rounds else "numpy",
+        aggregate=_server_updates(rule) if rule.over_rounds else _robust(rule),
+        parameters=rule.parameters,
+        cohort=rule.cohort,
+        minimum_cohort=rule.minimum_cohort,
+        weighted=rule.weighted,
+        needs_server=rule.needs_server,
+        history="always" if rule.over_rounds else "none",
+    )
+
+
+def _robust(rule: RobustRule) -> Callable[[Request], Aggregation]:
+    def aggregate(request: Request) -> Aggregation:
+        cohort = request.cohort
+        result = apply_rule(
+            rule.name,
+            mapped_stacks(cohort.round, request.specs),
+            cohort.weights,
+            cohort.round.server,
+            request.parameters,
+            request.progress,
+        )
+        return Aggregation(result.tensors, result.measurements)
+
+    return aggregate
+
+
+def _server_updates(rule: RobustRule) -> Callable[[Request], Aggregation]:
+    def aggregate(request: Request) -> Aggregation:
+        def mean_of(round_: Round) -> dict[str, np.ndarray]:
+            cohort = validated_cohort(round_, request.weighting, request.divergent)
+            with mappable(cohort) as mapped:
+                return _mean(mapped, request.specs, lambda _: None)
+
+        round_ = request.cohort.round
+        result = run_server_updates(
+            rule.name,
+            round_.dataset,
+            round_.number,
+            mean_of,
+            request.progress,
+            **request.parameters,
+        )
+        return Aggregation(result.tensors, result.measurements)
+
+    return aggregate
+
+
+_MEAN = Aggregator(
+    name="mean",
+    title="Federated mean",
+    description="TFF's mean over the memory-mapped clients, in shards",
+    formula="Σ w_i x_i / Σ w_i",
+    source="tff.federated_sum and tff.federated_map; McMahan et al., Communication-Efficient "
+    "Learning of Deep Networks from Decentralized Data, AISTATS 2017",
+    protects_against="nothing: the mean follows any client",
+    engine="tff",
+    aggregate=_federated_mean,
+)
+
+AGGREGATORS: Mapping[str, Aggregator] = {
+    each.name: each
+    for each in (
+        _MEAN,
+        *map(_of_tff, TFF_AGGREGATORS.values()),
+        *map(_of_rule, RULES.values()),
+    )
+}
+"""The aggregators by name, in the order in which they are shown."""

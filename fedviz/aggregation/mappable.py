@@ -1,0 +1,133 @@
+"""Rounds that can be mapped into memory, copied once where they cannot.
+
+fedviz writes every tensor of all clients in one aligned piece. A file from elsewhere may hold it
+compressed or in pieces.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fedviz.aggregation.cohort import Cohort
+from fedviz.dataset import FileIdentity, Round, WeightDataset
+from fedviz.errors import StorageError, located, storage_errors
+from fedviz.progress import Progress, ProgressCallback, silent
+from fedviz.signature import TensorSpec
+from fedviz.writer import ClientEntry, WeightDatasetWriter
+
+__all__ = ["check_unchanged", "is_mappable", "mappable", "mapped_stacks"]
+
+# What TensorFlow aligns its own buffers to. Where a slice of a mapped file is aligned so, it is
+# used where it lies; elsewhere TensorFlow copies all of it first.
+ALIGNMENT_BYTES = 64
+
+
+def is_mappable(round_: Round, spec: TensorSpec) -> bool:
+    """Whether one tensor of all clients lies in one aligned piece of the file."""
+    stack = round_.stack(spec.name)
+    # A tensor without values lies nowhere, and there is nothing to map.
+    return 0 in stack.shape or (stack.offset is not None and not stack.offset % ALIGNMENT_BYTES)
+
+
+def check_unchanged(round_: Round) -> FileIdentity:
+    """The identity of a round's file.
+
+    Raises
+    ------
+    StorageError
+        The file is gone, or is not the one that the dataset was opened from.
+    """
+    path = round_.dataset.path
+    with storage_errors(path, "read"):
+        identity = FileIdentity.of(path)
+    if identity != round_.dataset.identity:
+        raise StorageError(
+            located("the file was replaced since it was opened; open it again", file=path)
+        )
+    return identity
+
+
+def mapped_stacks(round_: Round, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
+    """Tensors of all conforming clients, mapped and not read.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (clients, …)
+        In the tensors' dtypes, not to be written to.
+
+    Raises
+    ------
+    StorageError
+        The file is gone or was replaced.
+    """
+    check_unchanged(round_)
+    stacks: dict[str, np.ndarray] = {}
+    for spec in specs:
+        stack = round_.stack(spec.name)
+        if 0 in stack.shape or stack.offset is None:
+            stacks[spec.name] = round_.read_stack(spec.name)
+        else:
+            with storage_errors(stack.path, "read"):
+                stacks[spec.name] = np.memmap(
+                    stack.path, stack.dtype, "r", stack.offset, stack.shape
+                )
+    return stacks
+
+
+@contextlib.contextmanager
+def mappable(cohort: Cohort, progress: ProgressCallback = silent) -> Iterator[Cohort]:
+    """The cohort, or the same clients in a copy of their round that can be mapped.
+
+    The copy is in the system's folder for temporary files and is gone afterwards. It is made client
+    by client.
+
+    Raises
+    ------
+    StorageError
+        There is no room for the copy.
+    """
+    floats = [spec for spec in cohort.round.dataset.signature if spec.is_float]
+    if all(is_mappable(cohort.round, spec) for spec in floats):
+        yield cohort
+        return
+    with tempfile.TemporaryDirectory(prefix="fedviz-copy-") as folder:
+        path = Path(folder, "round.h5")
+        _check_room(cohort, path.parent)
+        _copy(cohort, path, progress)
+        with WeightDataset(path) as copy:
+            round_ = copy.round()
+            yield dataclasses.replace(cohort, round=round_, records=round_.conforming)
+
+
+def _check_room(cohort: Cohort, folder: Path) -> None:
+    dataset = cohort.round.dataset
+    needed = (len(cohort.records) + 1) * sum(spec.nbytes for spec in dataset.signature)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StorageError(
+            located(
+                "its tensors are not in one piece each, so they must be copied before they can be "
+                f"averaged: expected {needed >> 20:,} MB free in {folder.parent}, found "
+                f"{free >> 20:,} MB. Name a larger folder in TMPDIR",
+                file=dataset.path,
+                round=cohort.round.number,
+            )
+        )
+
+
+def _copy(cohort: Cohort, path: Path, progress: ProgressCallback) -> None:
+    entries = [ClientEntry(record.id, record.num_examples) for record in cohort.records]
+    with (
+        WeightDatasetWriter(path, cohort.round.dataset.signature) as writer,
+        writer.round(entries, cohort.round.server) as copy,
+    ):
+        for done, entry in enumerate(entries):
+            progress(Progress(done, len(entries), "copying the clients into one piece"))
+            copy.write_client(entry.id, cohort.round.clients[entry.id])

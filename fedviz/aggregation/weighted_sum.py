@@ -1,0 +1,107 @@
+"""The weighted sum of consecutive rows of a mapped stack, as a TensorFlow graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+__all__ = ["Tiling", "tiling_for", "weighted_sum"]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """In which pieces a stack is summed: tiles of columns, each in blocks of clients.
+
+    A block's values are cast to ``dtype``, weighted and summed in it; the blocks' sums are added in
+    float64.
+    """
+
+    clients: int
+    values: int
+    dtype: tf.DType
+
+
+# In float64 nothing is rounded that matters. 64 clients by 8,192 values take 4 MB, so that a block
+# stays in the processor's cache between the steps that read, widen and sum it. Measured; half or
+# double is no better.
+_EXACT = Tiling(64, 8192, tf.float64)
+
+# Widening float32 takes five times as long as summing it. Sums of four clients in float32 stay
+# within 1 ulp of the largest value if there are enough blocks for their errors to cancel: measured
+# 0.95 ulp at 100 clients, 0.75 at 300, but 1.4 at 32; with eight clients a block, 3 at any number.
+# Whole rows are taken where they lie in the file, pieces of rows would be copied first.
+_FAST = Tiling(4, 4 << 20, tf.float32)
+_FEWEST_FOR_FAST = 96
+
+# Half precision is exact in float32, and a sum of 64 is far finer than its last place.
+_HALF = Tiling(64, 8192, tf.float32)
+
+
+def tiling_for(dtype: str, num_clients: int) -> Tiling:
+    """How to sum values of a dtype (as in :data:`fedviz.signature.DTYPES`) of so many clients."""
+    if dtype == "float32":
+        return _FAST if num_clients >= _FEWEST_FOR_FAST else _EXACT
+    return _EXACT if dtype == "float64" else _HALF
+
+
+def weighted_sum(
+    rows: Any, first_row: Any, weights: Any, columns: tuple[int, int], tiling: Tiling
+) -> Any:
+    """Weighted sum of some columns of consecutive rows; call it while a graph is built.
+
+    Parameters
+    ----------
+    rows : tf.Tensor of shape (num_rows, size), float
+    first_row : tf.Tensor, int64 scalar
+    weights : tf.Tensor of shape (k,), float64
+        The weights of the rows from ``first_row`` on.
+    columns : tuple of two int
+        First and last, the last not included.
+    tiling : Tiling
+
+    Returns
+    -------
+    tf.Tensor of shape (last - first,), float64
+    """
+    first, last = columns
+    if first == last:
+        return tf.zeros([0], tf.float64)
+
+    def tile_sum(position: Any, sums: Any) -> Any:
+        width = tf.minimum(tf.constant(tiling.values, tf.int64), last - position)
+        tile = _tile_sum(rows, first_row, weights, position, width, tiling)
+        return position + width, sums.write(sums.size(), tile)
+
+    sums = tf.TensorArray(tf.float64, 0, dynamic_size=True, infer_shape=False, element_shape=[None])
+    _, sums = tf.while_loop(
+        lambda position, _: position < last,
+        tile_sum,
+        [tf.constant(first, tf.int64), sums],
+        parallel_iterations=1,
+    )
+    return tf.ensure_shape(sums.concat(), [last - first])
+
+
+def _tile_sum(
+    rows: Any, first_row: Any, weights: Any, position: Any, width: Any, tiling: Tiling
+) -> Any:
+    """Weighted sum of some columns of consecutive rows, a block of clients at a time."""
+    num_rows = tf.size(weights, out_type=tf.int64)
+    weights = tf.cast(weights, tiling.dtype)[tf.newaxis, :]
+
+    def block_sum(done: Any, total: Any) -> Any:
+        count = tf.minimum(tf.constant(tiling.clients, tf.int64), num_rows - done)
+        block = tf.cast(tf.slice(rows, [first_row + done, position], [count, width]), tiling.dtype)
+        sums = tf.matmul(tf.slice(weights, [0, done], [1, count]), block)[0]
+        return done + count, total + tf.cast(sums, tf.float64)
+
+    _, total = tf.while_loop(
+        lambda done, _: done < num_rows,
+        block_sum,
+        [tf.constant(0, tf.int64), tf.zeros([width], tf.float64)],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None])],
+        parallel_iterations=1,
+    )
+    return total

@@ -1,0 +1,309 @@
+"""Several aggregators on one round, side by side: what each makes of the same clients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fedviz.aggregation.aggregators import known_aggregator
+from fedviz.aggregation.average import AverageResult, average
+from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
+from fedviz.aggregation.mappable import mappable, mapped_stacks
+from fedviz.analysis.gram import gram_matrix, leave_one_out_influence
+from fedviz.dataset import WeightDataset
+from fedviz.describe import table_text
+from fedviz.errors import FedvizError, InvalidArgumentError
+from fedviz.progress import Progress, ProgressCallback, silent
+from fedviz.results import aggregate_name, measured
+from fedviz.signature import Signature
+
+__all__ = ["Candidate", "Comparison", "Contender", "compare", "comparison_text", "parse_candidate"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An aggregator with its parameters."""
+
+    aggregator: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def name(self, weighting: str) -> str:
+        """As the aggregate is called in a dataset."""
+        return aggregate_name(self.aggregator, weighting, self.parameters)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What one candidate made of the round.
+
+    Parameters
+    ----------
+    name : str
+    candidate : Candidate
+    result : AverageResult or None
+        None where it could not be applied.
+    scores : dict of str to float
+        ``loss`` and ``accuracy`` on held-out examples, where the dataset has some.
+    error : str
+        Why it could not be applied; else empty.
+    """
+
+    name: str
+    candidate: Candidate
+    result: AverageResult | None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Several aggregators on one round.
+
+    Parameters
+    ----------
+    round : int
+    weighting : str
+    clients : tuple of str
+        The conforming clients, in the order of their rows.
+    contenders : tuple of Contender
+        In the order in which they were asked for.
+    distances : ndarray of shape (k, k), float64
+        ‖a − b‖ between the models of those that could be applied, over all float tensors.
+    by_tensor : mapping of str to ndarray of shape (k, k), float64
+    server_distances : ndarray of shape (k,), float64
+        ‖a − server‖; NaN without a server model.
+    influence : ndarray of shape (clients,), float64
+        How far the weighted mean moves when a client is left out; 0 for one of weight 0.
+    """
+
+    round: int
+    weighting: str
+    clients: tuple[str, ...]
+    contenders: tuple[Contender, ...]
+    distances: np.ndarray
+    by_tensor: Mapping[str, np.ndarray]
+    server_distances: np.ndarray
+    influence: np.ndarray
+
+    @property
+    def applied(self) -> tuple[Contender, ...]:
+        """Those that made a model: the rows of the distances."""
+        return tuple(each for each in self.contenders if each.result is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``fedviz compare --json`` prints."""
+        names = [each.name for each in self.applied]
+        to_server = dict(zip(names, map(_known, self.server_distances), strict=True))
+        return {
+            "round": self.round,
+            "weighting": self.weighting,
+            "clients": list(self.clients),
+            "aggregators": [
+                {
+                    "name": each.name,
+                    "aggregator": each.candidate.aggregator,
+                    "parameters": dict(each.candidate.parameters),
+                    "seconds": each.result.seconds if each.result else None,
+                    "engine": each.result.engine if each.result else None,
+                    "distance_to_server": to_server.get(each.name),
+                    "scores": dict(each.scores),
+                    "measurements": each.result.measurements if each.result else {},
+                    "error": each.error,
+                }
+                for each in self.contenders
+            ],
+            "distances": _known_rows(self.distances),
+            "distances_by_tensor": {n: _known_rows(d) for n, d in self.by_tensor.items()},
+            "influence": dict(zip(self.clients, map(_known, self.influence), strict=True)),
+        }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _known_rows(values: np.ndarray) -> list[list[float | None]]:
+    return [[_known(value) for value in row] for row in values]
+
+
+def parse_candidate(text: str) -> Candidate:
+    """A candidate as the command takes it: ``krum`` or ``krum:faulty=2``.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such aggregator or parameter.
+    InvalidArgumentError
+        A parameter outside its range or without a value.
+    """
+    name, *settings = text.split(":")
+    rule = known_aggregator(name)
+    parameters: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidArgumentError(f"{text}: expected {name}:PARAMETER=VALUE.")
+        parameters[key] = value
+    return Candidate(name, rule.checked(parameters))
+
+
+def compare(
+    dataset: WeightDataset,
+    candidates: Sequence[Candidate],
+    round: int = -1,
+    weighting: str = "num_examples",
+    progress: ProgressCallback = silent,
+    *,
+    divergent: Divergent = "refuse",
+    scored: bool = True,
+) -> Comparison:
+    """Apply several aggregators to one round.
+
+    Parameters
+    ----------
+    dataset : WeightDataset
+    candidates : sequence of Candidate
+    round : int, default -1
+        -1 is the last.
+    weighting : {"num_examples", "uniform"}
+    progress : callable, optional
+        It may raise ``JobCancelledError``.
+    divergent : {"refuse", "leave-out"}
+    scored : bool, default True
+        Whether to measure the models on held-out examples, where the dataset's recipe names some.
+
+    Returns
+    -------
+    Comparison
+        An aggregator that cannot be applied (too few clients, no server model, ...) is part of it,
+        with the error's text.
+
+    Raises
+    ------
+    InvalidArgumentError
+        No candidates, or one of them twice.
+    CohortError
+        There is nobody to aggregate.
+    """
+    names = [candidate.name(weighting) for candidate in candidates]
+    if not names or len(set(names)) < len(names):
+        raise InvalidArgumentError(
+            f"aggregators: expected one or more, each once; found {', '.join(names) or 'none'}."
+        )
+    cohort = validated_cohort(dataset.round(round), weighting, divergent)
+    contenders = []
+    for done, candidate in enumerate(candidates):
+        progress(Progress(done, len(candidates) + 1, names[done]))
+        contenders.append(_contend(cohort, candidate, weighting, divergent, scored))
+    progress(Progress(len(candidates), len(candidates) + 1, "influence of each client"))
+    made = [each.result.weights for each in contenders if each.result is not None]
+    return Comparison(
+        round=cohort.round.number,
+        weighting=weighting,
+        clients=cohort.ids,
+        contenders=tuple(contenders),
+        server_distances=_server_distances(cohort, made),
+        influence=_influence(cohort),
+        **_distances(dataset.signature, made),
+    )
+
+
+def _contend(
+    cohort: Cohort, candidate: Candidate, weighting: str, divergent: Divergent, scored: bool
+) -> Contender:
+    name, dataset = candidate.name(weighting), cohort.round.dataset
+    try:
+        result = average(
+            dataset,
+            cohort.round.number,
+            weighting,
+            candidate.aggregator,
+            candidate.parameters,
+            divergent=divergent,
+        )
+    except FedvizError as error:
+        return Contender(name, candidate, None, error=str(error))
+    metrics = measured(result, dataset, name) if scored else []
+    return Contender(name, candidate, result, {each.name: each.value for each in metrics})
+
+
+def _distances(signature: Signature, models: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    squares = {s.name: np.zeros((len(models), len(models))) for s in signature if s.is_float}
+    for (i, one), (j, other) in itertools.combinations(enumerate(models), 2):
+        for name, square in squares.items():
+            square[i, j] = square[j, i] = _squared_distance(one[name], other[name])
+    total = sum(squares.values(), np.zeros((len(models), len(models))))
+    return {
+        "distances": np.sqrt(total),
+        "by_tensor": {name: np.sqrt(square) for name, square in squares.items()},
+    }
+
+
+def _squared_distance(one: np.ndarray, other: np.ndarray) -> float:
+    difference = one.astype("f8") - other.astype("f8")
+    return float(np.vdot(difference, difference))
+
+
+def _server_distances(cohort: Cohort, models: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    server = cohort.round.server
+    if server is None:
+        return np.full(len(models), np.nan)
+    names = [spec.name for spec in cohort.round.dataset.signature if spec.is_float]
+    start = {name: server[name] for name in names}
+    return np.sqrt(
+        [sum(_squared_distance(model[name], start[name]) for name in names) for model in models]
+    )
+
+
+def _influence(cohort: Cohort) -> np.ndarray:
+    floats = [spec for spec in cohort.round.dataset.signature if spec.is_float]
+    with mappable(cohort) as mapped:
+        stacks = mapped_stacks(mapped.round, floats)
+        server = mapped.round.server
+        centre = None if server is None else {spec.name: server[spec.name] for spec in floats}
+        gram = gram_matrix(stacks, centre, per_tensor=False)
+    return leave_one_out_influence(gram.total, cohort.weights)
+
+
+def comparison_text(found: Comparison) -> str:
+    """What ``fedviz compare`` says to people."""
+    names = [each.name for each in found.applied]
+    to_server = dict(zip(names, found.server_distances, strict=True))
+    metrics = list(dict.fromkeys(name for each in found.contenders for name in each.scores))
+    rows = [
+        (
+            each.name,
+            *(_number(each.scores.get(metric)) for metric in metrics),
+            _number(to_server.get(each.name)),
+            f"{each.result.seconds:.2f} s" if each.result else "",
+        )
+        for each in found.contenders
+    ]
+    lines = [
+        f"round {found.round}, {len(found.clients)} clients, weighted by {found.weighting}",
+        "",
+        *table_text(("aggregator", *metrics, "from the server model", "time"), rows),
+        *(f"{each.name}: {each.error}" for each in found.contenders if each.error),
+    ]
+    if len(names) > 1:
+        distances = [(n, *map(_number, row)) for n, row in zip(names, found.distances, strict=True)]
+        lines += ["", "distances between the models", *table_text(("", *names), distances)]
+    influence = sorted(zip(found.influence, found.clients, strict=True), reverse=True)
+    strongest = [(client, _number(value)) for value, client in influence[:_MOST_CLIENTS]]
+    lines += [
+        "",
+        "how far the mean moves when a client is left out",
+        *table_text(("client", "distance"), strongest),
+    ]
+    return "\n".join(lines)
+
+
+_MOST_CLIENTS = 20
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4g}"
