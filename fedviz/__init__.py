@@ -19,16 +19,21 @@ from fedviz._version import __version__
 if TYPE_CHECKING:
     from fedviz.aggregation.average import average
     from fedviz.analysis.check import check
+    from fedviz.analysis.check_report import group_by_pattern
+    from fedviz.comparison import Candidate, compare
     from fedviz.dataset import WeightDataset
     from fedviz.errors import FedvizError
     from fedviz.exporters import export_weights
     from fedviz.generation import GenerateRequest, generate, synthesize
     from fedviz.importing import import_clients
-    from fedviz.signature import Signature, TensorSpec, compare
+    from fedviz.repair import apply_repairs, preview, repair_plan
+    from fedviz.signature import Signature, TensorSpec, compare_signatures
+    from fedviz.tff_types import diff_types, parse_paste
     from fedviz.training.keras_weights import assign_weights, extract_weights
     from fedviz.writer import ClientEntry, WeightDatasetWriter
 
 __all__ = [
+    "Candidate",
     "ClientEntry",
     "FedvizError",
     "GenerateRequest",
@@ -37,19 +42,27 @@ __all__ = [
     "WeightDataset",
     "WeightDatasetWriter",
     "__version__",
+    "apply_repairs",
     "assign_weights",
     "average",
     "check",
     "compare",
+    "compare_signatures",
+    "diff_types",
     "export_weights",
     "extract_weights",
     "generate",
+    "group_by_pattern",
     "import_clients",
     "open",
+    "parse_paste",
+    "preview",
+    "repair_plan",
     "synthesize",
 ]
 
 _HOMES = {
+    "Candidate": "fedviz.comparison",
     "ClientEntry": "fedviz.writer",
     "FedvizError": "fedviz.errors",
     "GenerateRequest": "fedviz.generation",
@@ -57,14 +70,21 @@ _HOMES = {
     "TensorSpec": "fedviz.signature",
     "WeightDataset": "fedviz.dataset",
     "WeightDatasetWriter": "fedviz.writer",
+    "apply_repairs": "fedviz.repair",
     "assign_weights": "fedviz.training.keras_weights",
     "average": "fedviz.aggregation.average",
     "check": "fedviz.analysis.check",
-    "compare": "fedviz.signature",
+    "compare": "fedviz.comparison",
+    "compare_signatures": "fedviz.signature",
+    "diff_types": "fedviz.tff_types",
     "export_weights": "fedviz.exporters",
     "extract_weights": "fedviz.training.keras_weights",
     "generate": "fedviz.generation",
+    "group_by_pattern": "fedviz.analysis.check_report",
     "import_clients": "fedviz.importing",
+    "parse_paste": "fedviz.tff_types",
+    "preview": "fedviz.repair",
+    "repair_plan": "fedviz.repair",
     "synthesize": "fedviz.generation",
 }
 

@@ -37,7 +37,7 @@ from fedviz.importers.sources import (
     single_source,
 )
 from fedviz.progress import Progress, ProgressCallback, silent
-from fedviz.signature import Signature, compare
+from fedviz.signature import Signature, compare_signatures
 from fedviz.writer import ClientEntry, WeightDatasetWriter
 
 __all__ = [
@@ -285,7 +285,7 @@ def _reference(
     if server is not None and not keep_names:
         server = _named_by_position(server, signature)
     if server is not None and not server.signature.agrees_with(signature):
-        first = compare(signature, server.signature)[0]
+        first = compare_signatures(signature, server.signature)[0]
         raise InvalidArgumentError(
             located(
                 f"the server model does not fit the reference {name}: expected {first.expected}, "
@@ -331,7 +331,7 @@ def _mismatches(reference: Signature, clients: Sequence[_Inspected]) -> list[int
     counts: dict[Signature, int] = {}
     for client in clients:
         if client.signature not in counts:
-            counts[client.signature] = len(compare(reference, client.signature))
+            counts[client.signature] = len(compare_signatures(reference, client.signature))
     return [counts[client.signature] for client in clients]
 
 

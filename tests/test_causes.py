@@ -10,7 +10,7 @@ import pytest
 
 from fedviz.analysis.check import check
 from fedviz.importing import import_clients
-from fedviz.signature import CAUSE_RULES, Signature, TensorSpec, compare
+from fedviz.signature import CAUSE_RULES, Signature, TensorSpec, compare_signatures
 from fedviz.tff_types import parse_type, signature_of
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "mismatches.md"
@@ -49,14 +49,14 @@ def test_every_rule_is_listed_in_the_order_in_which_it_is_asked():
 @pytest.mark.parametrize("name", BY_SIGNATURE)
 def test_the_example_gives_the_cause(name):
     lines = BY_SIGNATURE[name]
-    found = compare(signature(lines["expected"]), signature(lines["found"]))
+    found = compare_signatures(signature(lines["expected"]), signature(lines["found"]))
     assert lines["cause"] in [m.cause for m in found if m.rule == name]
 
 
 @pytest.mark.parametrize("name", BY_SIGNATURE)
 def test_the_near_miss_does_not(name):
     lines = BY_SIGNATURE[name]
-    found = compare(signature(lines["expected"]), signature(lines["near miss"]))
+    found = compare_signatures(signature(lines["expected"]), signature(lines["near miss"]))
     causes = [m.cause for m in found if m.rule == name]
     assert [cause for cause in causes if cause] == []
 
@@ -79,7 +79,7 @@ def test_an_extra_layer_at_the_start_is_one_cause_and_not_fifty():
         TensorSpec("dense/kernel", (7, 10), "float32"),
         TensorSpec("dense/bias", (10,), "float32"),
     )
-    found = compare(reference, Signature((*extra, *layers(*names[1:]))))
+    found = compare_signatures(reference, Signature((*extra, *layers(*names[1:]))))
     assert [m.cause for m in found if m.cause] == [
         "2 tensors extra here, and the next 50 tensors are the same under shifted names"
     ]
@@ -90,7 +90,7 @@ def test_an_extra_layer_at_the_start_is_one_cause_and_not_fifty():
 def test_a_missing_layer_in_the_middle_is_one_cause():
     reference = Signature(layers("dense", "dense_1", "dense_2", "dense_3"))
     specs = layers("dense", "gone", "dense_1", "dense_2")
-    found = compare(reference, Signature((*specs[:2], *specs[4:])))
+    found = compare_signatures(reference, Signature((*specs[:2], *specs[4:])))
     assert [(m.tensor, m.cause) for m in found if m.cause] == [
         (
             "dense_1/kernel",
@@ -110,7 +110,7 @@ def test_the_names_of_a_state_dict_are_matched_with_keras():
         "module.bn.running_var=float32[8],module.bn.num_batches_tracked=int64,"
         "module.fc.weight=float32[2,8]>"
     )
-    found = compare(keras, torch)
+    found = compare_signatures(keras, torch)
     assert [(m.tensor, m.kind.value, m.rule) for m in found if m.kind.value != "name"] == [
         ("conv/kernel", "shape", "channels"),
         ("fc/kernel", "shape", "transposed"),
@@ -146,7 +146,7 @@ def of_variables(variables, suffix=""):
 
 
 def causes(reference, found):
-    return [(m.tensor, m.rule) for m in compare(reference, found) if m.rule]
+    return [(m.tensor, m.rule) for m in compare_signatures(reference, found) if m.rule]
 
 
 @pytest.mark.tff

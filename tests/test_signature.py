@@ -11,7 +11,7 @@ from fedviz.signature import (
     MismatchKind,
     Signature,
     TensorSpec,
-    compare,
+    compare_signatures,
     tff_type_of_round,
 )
 
@@ -22,7 +22,10 @@ MODEL = Signature((KERNEL, BIAS))
 
 
 def found(*tensors: TensorSpec) -> list[tuple[str, MismatchKind, str, str]]:
-    return [(m.tensor, m.kind, m.expected, m.actual) for m in compare(MODEL, Signature(tensors))]
+    return [
+        (m.tensor, m.kind, m.expected, m.actual)
+        for m in compare_signatures(MODEL, Signature(tensors))
+    ]
 
 
 def test_prints_as_tff_does():
@@ -60,7 +63,7 @@ def test_unknown_tensor_names_the_known():
 def test_trainable_is_no_part_of_agreement():
     untold = Signature((TensorSpec("dense/kernel", (5, 10), "float32"), BIAS))
     assert MODEL.agrees_with(untold)
-    assert compare(MODEL, untold) == []
+    assert compare_signatures(MODEL, untold) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,9 @@ def test_one_changed_tensor(changed, kind, actual):
 
 
 def test_transposed_kernel_is_recognised():
-    mismatch = compare(MODEL, Signature((TensorSpec("dense/kernel", (10, 5), "float32"), BIAS)))[0]
+    mismatch = compare_signatures(
+        MODEL, Signature((TensorSpec("dense/kernel", (10, 5), "float32"), BIAS))
+    )[0]
     assert mismatch == Mismatch(
         "dense/kernel",
         MismatchKind.SHAPE,
@@ -97,7 +102,7 @@ def test_missing_and_extra():
 def test_order_names_the_fewest_tensors():
     specs = [TensorSpec(n, (), "float32") for n in "abcde"]
     moved = [specs[4], *specs[:4]]
-    mismatches = compare(Signature(tuple(specs)), Signature(tuple(moved)))
+    mismatches = compare_signatures(Signature(tuple(specs)), Signature(tuple(moved)))
     assert [(m.tensor, m.kind, m.expected, m.actual) for m in mismatches] == [
         ("e", MismatchKind.ORDER, "position 4", "position 0")
     ]
@@ -113,7 +118,7 @@ def test_same_place_and_type_is_a_renamed_tensor():
 def test_every_mismatch_is_found_not_only_the_first():
     kinds = {
         m.kind
-        for m in compare(
+        for m in compare_signatures(
             MODEL,
             Signature((TensorSpec("dense/bias", (1, 10), "float64"), SCALE)),
         )
@@ -141,14 +146,14 @@ specs = st.lists(
 @given(specs, specs)
 def test_no_mismatch_exactly_where_signatures_agree(reference, other):
     a, b = Signature(tuple(reference)), Signature(tuple(other))
-    assert (compare(a, b) == []) == a.agrees_with(b)
-    assert compare(a, a) == []
+    assert (compare_signatures(a, b) == []) == a.agrees_with(b)
+    assert compare_signatures(a, a) == []
 
 
 @given(specs, st.randoms())
 def test_a_permutation_differs_in_order_only(tensors, random):
     shuffled = list(tensors)
     random.shuffle(shuffled)
-    mismatches = compare(Signature(tuple(tensors)), Signature(tuple(shuffled)))
+    mismatches = compare_signatures(Signature(tuple(tensors)), Signature(tuple(shuffled)))
     assert {m.kind for m in mismatches} <= {MismatchKind.ORDER}
     assert len(mismatches) < max(1, len(tensors))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedviz.errors import InvalidArgumentError, SignatureError
-from fedviz.signature import Signature, TensorSpec, compare
+from fedviz.signature import Signature, TensorSpec, compare_signatures
 from fedviz.tff_types import (
     DEEPEST_NESTING,
     DTYPE_NAMES,
@@ -241,7 +241,7 @@ def test_the_signature_of_a_rounds_type():
         f"{{{signature}}}@CLIENTS",
         f"{{<weights={signature},num_examples=int64>}}@CLIENTS",
     ):
-        assert compare(signature, signature_of(parse_type(text))) == []
+        assert compare_signatures(signature, signature_of(parse_type(text))) == []
     nested = signature_of(parse_type("<dense=<kernel=float32[5,10]>,scale=float16>"))
     assert nested.names == ("dense/kernel", "scale")
 

@@ -32,7 +32,7 @@ from fedviz.signature import (
     MismatchKind,
     Signature,
     TensorSpec,
-    compare,
+    compare_signatures,
     match,
     probable_cause,
 )
@@ -200,7 +200,7 @@ class _Checker:
     def _compare(self, signature: Signature) -> list[Mismatch]:
         found = self._compared.get(signature)
         if found is None:
-            found = self._compared[signature] = compare(self._expected, signature)
+            found = self._compared[signature] = compare_signatures(self._expected, signature)
         return found
 
     def _add(self, finding: Finding, round_: Round, found: dict[str, list[Mismatch]]) -> None:

@@ -87,7 +87,7 @@ class Job:
         try:
             return Progress(**json.loads(_progress_file(self.folder).read_text()))
         except FileNotFoundError:
-            return Progress(0, 1, "waiting for TensorFlow to load")
+            return Progress(0, 1, "waiting for the engine")
 
     @property
     def seconds(self) -> float:

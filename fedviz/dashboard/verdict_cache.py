@@ -26,7 +26,7 @@ from fedviz.dashboard.engine import Job
 from fedviz.dataset import Round, WeightDataset
 from fedviz.errors import InvalidArgumentError
 from fedviz.repair import Preview, RepairPlan, preview, repair_plan
-from fedviz.signature import MismatchKind, Signature, compare
+from fedviz.signature import MismatchKind, Signature, compare_signatures
 from fedviz.tff_types import PastedTypes, parse_paste
 
 __all__ = [
@@ -131,7 +131,7 @@ def _differs(reference: Signature, model: ClientModel) -> bool:
 
 
 def _divergence(reference: Signature, model: ClientModel) -> Divergence:
-    kinds = [mismatch.kind for mismatch in compare(reference, model.signature)]
+    kinds = [mismatch.kind for mismatch in compare_signatures(reference, model.signature)]
     kinds += [MismatchKind.NONFINITE] if model.nonfinite else []
     return Divergence(model, tuple(dict.fromkeys(kinds)), verdict_beside(reference, model))
 

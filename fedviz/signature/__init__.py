@@ -12,7 +12,7 @@ from fedviz.signature.causes import (
     ValueEvidence,
     probable_cause,
 )
-from fedviz.signature.comparison import compare, compare_matched
+from fedviz.signature.comparison import compare_matched, compare_signatures
 from fedviz.signature.matching import Matching, Shift, match
 from fedviz.signature.mismatch import Mismatch, MismatchKind, NonFiniteCount
 from fedviz.signature.specs import (
@@ -37,8 +37,8 @@ __all__ = [
     "Signature",
     "TensorSpec",
     "ValueEvidence",
-    "compare",
     "compare_matched",
+    "compare_signatures",
     "is_storable_text",
     "match",
     "probable_cause",

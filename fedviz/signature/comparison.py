@@ -10,10 +10,10 @@ from fedviz.signature.matching import Matching, match
 from fedviz.signature.mismatch import Mismatch, MismatchKind
 from fedviz.signature.specs import Signature, TensorSpec
 
-__all__ = ["compare", "compare_matched"]
+__all__ = ["compare_matched", "compare_signatures"]
 
 
-def compare(reference: Signature, found: Signature) -> list[Mismatch]:
+def compare_signatures(reference: Signature, found: Signature) -> list[Mismatch]:
     """Every difference of ``found`` from ``reference``, not only the first.
 
     Tensors are matched by name, also through the prefixes, suffixes and words of the libraries,

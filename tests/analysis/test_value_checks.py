@@ -99,8 +99,10 @@ def test_a_signature_is_compared_once_however_many_clients_have_it(write_dataset
     from fedviz.analysis import check as module
 
     calls = []
-    compare = module.compare
-    monkeypatch.setattr(module, "compare", lambda *pair: calls.append(pair) or compare(*pair))
+    compare = module.compare_signatures
+    monkeypatch.setattr(
+        module, "compare_signatures", lambda *pair: calls.append(pair) or compare(*pair)
+    )
     odd = {"a": np.ones((4, 3), "f4")}
     clients = {f"c{i}": odd if i % 2 else model() for i in range(8)}
     report = check(write_dataset(clients, signature=MODEL))

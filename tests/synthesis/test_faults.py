@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedviz.errors import FedvizError, InvalidArgumentError, UnknownNameError
 from fedviz.records import FaultKind, InjectedFault
-from fedviz.signature import DTYPES, MismatchKind, Signature, compare
+from fedviz.signature import DTYPES, MismatchKind, Signature, compare_signatures
 from fedviz.synthesis.faults import (
     Fault,
     apply_fault,
@@ -185,7 +185,7 @@ def test_a_label_flip_leaves_the_weights():
 )
 def test_each_structural_fault_is_the_mismatch_of_its_name(kind, mismatch):
     signature = Signature.of(client_weights())
-    found = compare(signature, faulty_signature(Fault("c0", kind), signature))
+    found = compare_signatures(signature, faulty_signature(Fault("c0", kind), signature))
     assert {m.kind for m in found} == {mismatch}
 
 
