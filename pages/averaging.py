@@ -61,10 +61,12 @@ with pictures:
             )
             widgets.chart(moved_by_tensor(shown.tensors, shown.moved, widgets.theme()), "moved")
         averaging.aggregate_table(shown)
+        averaging.measurements(chosen, outcome)
 
 cache.engine().warm_up()
 widgets.how_to_read(
-    "The mean is computed by TensorFlow Federated, in a worker process of its own. Left of the "
+    "The mean, and all rules that TFF offers, are computed by TensorFlow Federated, in a worker "
+    "process of its own; robust rules beyond them by NumPy. Left of the "
     "dotted line a model is worse than the one the round began with. Clients alone often are: "
     "each saw only its own labels. **Weighting** by num_examples lets a client count as much as "
     "the data it trained on; uniform counts each client once."

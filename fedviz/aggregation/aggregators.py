@@ -249,9 +249,21 @@ def _robust(rule: RobustRule) -> Callable[[Request], Aggregation]:
             request.parameters,
             request.progress,
         )
-        return Aggregation(result.tensors, result.measurements)
+        return Aggregation(result.tensors, _by_id(result.measurements, cohort.ids))
 
     return aggregate
+
+
+def _by_id(measurements: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
+    """Measurements in which clients are named by their ids, where a rule names them by rows."""
+    named = dict(measurements)
+    for key in ("nonfinite_clients", "chosen", "clipped"):
+        if key in named:
+            named[key] = [ids[row] for row in named[key]]
+    for key in ("norms", "factors", "scores", "coefficients"):
+        if key in named:
+            named[key] = {ids[int(row)]: value for row, value in named[key].items()}
+    return named
 
 
 def _server_updates(rule: RobustRule) -> Callable[[Request], Aggregation]:

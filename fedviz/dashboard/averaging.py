@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import pandas as pd
 import streamlit as st
 
-from fedviz.aggregation.aggregators import AGGREGATORS
-from fedviz.aggregation.cohort import WEIGHTINGS
 from fedviz.analysis.aggregates import AggregateComparison
-from fedviz.dashboard import cache, jobs, saving, state, tasks, widgets, wording
+from fedviz.dashboard import aggregator_form, cache, jobs, saving, state, tasks, widgets, wording
 from fedviz.dashboard.engine import JobState
 from fedviz.dashboard.state import Selection
 from fedviz.dashboard.tasks import AverageOutcome
@@ -22,6 +21,7 @@ __all__ = [
     "aggregate_table",
     "fresh_outcome",
     "invitation",
+    "measurements",
     "outcome_actions",
     "rule",
     "scores",
@@ -34,13 +34,7 @@ _JOB = "average_job"
 def rule(chosen: Selection) -> None:
     """Choose how to average, and start it."""
     widgets.section("Rule")
-    aggregator = st.radio(
-        "Aggregator",
-        list(AGGREGATORS),
-        captions=[spec.description for spec in AGGREGATORS.values()],
-        key="aggregator",
-    )
-    weighting = _weighting(chosen)
+    form = aggregator_form.choose(chosen)
     divergent = len(chosen.round.divergent)
     leave_out = bool(divergent) and st.toggle(
         f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
@@ -52,7 +46,7 @@ def rule(chosen: Selection) -> None:
         type="primary",
         icon=":material/merge:",
         width="stretch",
-        disabled=job is not None and job.active,
+        disabled=not form.valid or (job is not None and job.active),
     )
     if started:
         jobs.start(
@@ -61,35 +55,17 @@ def rule(chosen: Selection) -> None:
             tasks.run_average,
             chosen.dataset.path,
             chosen.round.number,
-            aggregator,
-            weighting,
+            form.aggregator.name,
+            form.parameters,
+            form.weighting,
             leave_out,
+            form.history,
         )
         st.session_state["_averaged"] = _place(chosen)
         st.rerun()
     jobs.panel(_JOB)
     st.markdown(
-        ":small[:gray[Runs through TFF in the engine process; the dataset is not changed until "
-        "you save.]]"
-    )
-
-
-def _weighting(chosen: Selection) -> str:
-    """How much each client counts; where ``num_examples`` are not known, all alike."""
-    if any(record.num_examples is None for record in chosen.round.records):
-        st.markdown(
-            ":small[**Weighting**: uniform. Each client counts once, since num_examples is not "
-            "known of all.]"
-        )
-        return "uniform"
-    return st.segmented_control(
-        "Weighting",
-        list(WEIGHTINGS),
-        default=next(iter(WEIGHTINGS)),
-        key="weighting",
-        required=True,
-        width="stretch",
-        help="; ".join(f"**{name}**: {line}" for name, line in WEIGHTINGS.items()),
+        ":small[:gray[Runs in the engine process; the dataset is not changed until you save.]]"
     )
 
 
@@ -189,3 +165,30 @@ def aggregate_table(compared: AggregateComparison) -> None:
         for row in compared.rows
     ]
     st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
+
+
+_LONGEST_VALUE = 300
+
+
+def measurements(chosen: Selection, outcome: AverageOutcome | None) -> None:
+    """What the aggregator measured: clipped clients, scores, epsilon, bits."""
+    aggregate = _fresh(outcome) or chosen.round.aggregates.get(chosen.aggregate or "")
+    if aggregate is None:
+        return
+    found = {**aggregate.parameters, **aggregate.measurements}
+    rows = [
+        {"": wording.plain_text(name), "value": wording.plain(_short(value))}
+        for name, value in found.items()
+        if value not in (None, "", [], {})
+    ]
+    with st.expander(
+        f"Parameters and measurements of {widgets.literal(aggregate.name)}",
+        icon=":material/monitoring:",
+        type="compact",
+    ):
+        st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} …"

@@ -6,9 +6,10 @@ Each task gets plain values and paths and returns the same; its ``folder`` is th
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedviz.analysis.numpy_averaging import ClientModel
 from fedviz.dataset import FileIdentity, WeightDataset
@@ -85,8 +86,10 @@ def run_average(
     path: Path,
     round_number: int,
     aggregator: str,
+    parameters: Mapping[str, Any],
     weighting: str,
     leave_out: bool,
+    history: bool,
     *,
     folder: Path,
     progress: ProgressCallback,
@@ -101,7 +104,9 @@ def run_average(
             round_number,
             weighting=weighting,
             aggregator=aggregator,
+            parameters=parameters,
             divergent="leave-out" if leave_out else "refuse",
+            history=history,
             progress=progress,
         )
         name = save_average(result, dataset, target)

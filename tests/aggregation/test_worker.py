@@ -104,6 +104,8 @@ PARENT = """
 import os, signal, sys, threading
 from fedviz.aggregation.worker import Worker
 
+# A shell's background job ignores Ctrl+C, and so would this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 worker = Worker()
 print(worker.pid, worker.supervisor_pid, worker.address, flush=True)
 if sys.argv[1] == "exit":

@@ -176,7 +176,9 @@ def test_the_process_ends_with_its_parent_whatever_it_is_doing(end):
 
 
 def federated_mean(engine: Engine, path: Path) -> dict[str, np.ndarray]:
-    job = engine.submit("test", "averaging", run_average, path, 0, "mean", "num_examples", False)
+    job = engine.submit(
+        "test", "averaging", run_average, path, 0, "mean", {}, "num_examples", False, False
+    )
     outcome = job.result()
     assert (outcome.name, outcome.clients) == ("mean", ("c0", "c1", "c2"))
     with WeightDataset(outcome.path) as made:

@@ -292,7 +292,7 @@ class TestAveraging:
         bars = np.asarray(moved["data"][0]["x"], "f8").tolist()
         moves = [norm(difference(mean[n], round_.server[n])) / norm(round_.server[n]) for n in mean]
         assert sorted(bars) == pytest.approx(sorted(moves))
-        (table,) = page.tables()
+        table = page.tables()[0]
         assert table.loc[0, "Aggregate"] == "mean"
 
     def test_leaving_out_is_offered_where_clients_differ(self, open_page):

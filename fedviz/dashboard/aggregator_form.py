@@ -1,0 +1,117 @@
+"""Choosing an aggregator and its parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from fedviz.aggregation.aggregators import AGGREGATORS, Aggregator
+from fedviz.aggregation.cohort import WEIGHTINGS
+from fedviz.dashboard import widgets
+from fedviz.dashboard.state import Selection
+from fedviz.errors import FedvizError
+from fedviz.parameters import Choice, Parameter
+
+__all__ = ["Rule", "choose"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a round is to be aggregated; ``valid`` is False where a parameter is out of range."""
+
+    aggregator: Aggregator
+    parameters: dict[str, Any]
+    weighting: str
+    history: bool
+    valid: bool
+
+
+def choose(chosen: Selection) -> Rule:
+    """The form: which rule, with which parameters, and what each client weighs."""
+    name = st.selectbox(
+        "Aggregator",
+        list(AGGREGATORS),
+        format_func=lambda each: AGGREGATORS[each].title,
+        key="aggregator",
+    )
+    rule = AGGREGATORS[name]
+    st.markdown(f":small[{widgets.literal(rule.description)}.]")
+    with st.expander("What it computes", icon=":material/functions:", type="compact"):
+        _explain(rule)
+    parameters, valid = _parameters(rule)
+    return Rule(rule, parameters, _weighting(chosen, rule), _history(chosen, rule), valid)
+
+
+def _explain(rule: Aggregator) -> None:
+    st.code(rule.formula, language=None, wrap_lines=True)
+    st.markdown(
+        f":small[**Smallest cohort** {widgets.literal(rule.cohort)}. **Protects against** "
+        f"{widgets.literal(rule.protects_against)}.]\n\n"
+        f":small[:gray[{widgets.literal(rule.source)}]]"
+    )
+
+
+def _parameters(rule: Aggregator) -> tuple[dict[str, Any], bool]:
+    """Those that differ from their defaults, and whether all are within their ranges."""
+    if not rule.parameters:
+        return {}, True
+    given: dict[str, Any] = {}
+    valid = True
+    with st.expander("Parameters", icon=":material/tune:", type="compact"):
+        for parameter in rule.parameters:
+            value = _field(rule, parameter)
+            if str(value) == str(parameter.default):
+                continue
+            try:
+                given[parameter.name] = parameter.checked(value)
+            except FedvizError as error:
+                st.error(widgets.literal(str(error)))
+                valid = False
+    return given, valid
+
+
+def _field(rule: Aggregator, parameter: Parameter | Choice) -> str:
+    key = f"{rule.name} {parameter.name}"
+    label = parameter.name.replace("_", " ")
+    text = widgets.literal(f"{parameter.help} ({parameter.range})")
+    if isinstance(parameter, Choice):
+        index = parameter.words.index(parameter.default)
+        return st.selectbox(label, parameter.words, index=index, key=key, help=text)
+    return st.text_input(label, str(parameter.default), key=key, help=text).strip()
+
+
+def _weighting(chosen: Selection, rule: Aggregator) -> str:
+    """How much each client counts; where ``num_examples`` are not known, all alike."""
+    if any(record.num_examples is None for record in chosen.round.records):
+        st.markdown(
+            ":small[**Weighting**: uniform. Each client counts once, since num_examples is not "
+            "known of all.]"
+        )
+        return "uniform"
+    if not rule.weighted:
+        st.markdown(":small[**Weighting**: none. This rule counts every client alike.]")
+        return "num_examples"
+    return st.segmented_control(
+        "Weighting",
+        list(WEIGHTINGS),
+        default=next(iter(WEIGHTINGS)),
+        key="weighting",
+        required=True,
+        width="stretch",
+        help="; ".join(f"**{name}**: {line}" for name, line in WEIGHTINGS.items()),
+    )
+
+
+def _history(chosen: Selection, rule: Aggregator) -> bool:
+    if rule.history == "always":
+        st.markdown(":small[Takes the moves of the rounds before into account.]")
+    if rule.history != "optional" or chosen.round.number == chosen.dataset.rounds[0].number:
+        return False
+    return st.toggle(
+        "Run the rounds before, too",
+        key="history",
+        help="Adaptive norms then are what a server would have by this round; without it, they "
+        "are their first estimates.",
+    )
