@@ -1,14 +1,15 @@
-"""Parameters of aggregators: what they may be, read and checked in one way."""
+"""Aggregators as tables tell of them, and their parameters, read and checked in one way."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from fedviz.errors import InvalidArgumentError
+from fedviz.errors import InvalidArgumentError, UnknownNameError
 
-__all__ = ["Choice", "Parameter"]
+__all__ = ["Choice", "Parameter", "Rule"]
 
 
 @dataclass(frozen=True)
@@ -131,3 +132,69 @@ class Choice:
         if not isinstance(word, str) or word not in self.words:
             raise InvalidArgumentError(f"{self.name}: expected {self.range}, found {value!r}.")
         return word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What is to be said of a rule that turns clients' weights into one model.
+
+    Parameters
+    ----------
+    name : str
+        As the library and the command take it.
+    title : str
+        As headings show it.
+    description : str
+        One line.
+    formula : str
+        What it computes, for x_i the clients' weights (d_i their updates) and w_i their weights in
+        the mean.
+    source : str
+        Whose function, or which paper.
+    protects_against : str
+        What it withstands or hides; or that it does not.
+    parameters : tuple of Parameter or Choice
+    cohort : str, default "n ≥ 1"
+        The smallest cohort, as a formula.
+    minimum_cohort : callable
+        The smallest number of clients of weight above 0, for some parameters.
+    weighted : bool, default True
+        Whether the clients' weights count beyond being 0 or not.
+    needs_server : bool, default False
+        Whether there must be a server model.
+    """
+
+    name: str
+    title: str
+    description: str
+    formula: str
+    source: str
+    protects_against: str
+    parameters: tuple[Parameter | Choice, ...] = ()
+    cohort: str = "n ≥ 1"
+    minimum_cohort: Callable[[Mapping[str, Any]], int] = lambda _: 1
+    weighted: bool = True
+    needs_server: bool = False
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that were given, each as a number or word within its range.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such parameter.
+        InvalidArgumentError
+            A value is of the wrong type or outside its range.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name in given:
+            if name not in known:
+                raise UnknownNameError(
+                    f"the aggregator {self.name} has no parameter {name}; it has "
+                    f"{', '.join(known) or 'none'}."
+                )
+        return {name: known[name].checked(value) for name, value in given.items()}
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """All parameters: what was given, checked as by :meth:`checked`, else the defaults."""
+        return {p.name: p.default for p in self.parameters} | self.checked(given)

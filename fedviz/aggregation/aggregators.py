@@ -5,6 +5,9 @@ Reading this table loads neither TensorFlow nor TFF.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,8 +19,8 @@ from fedviz.aggregation.mappable import mappable, mapped_stacks
 from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS, TffAggregator
 from fedviz.dataset import Round
 from fedviz.errors import CohortError, UnknownNameError, located
-from fedviz.parameters import Choice, Parameter
-from fedviz.progress import Progress, ProgressCallback
+from fedviz.parameters import Rule
+from fedviz.progress import Progress, ProgressCallback, silent
 from fedviz.robust import RULES, RobustRule, run_server_updates
 from fedviz.robust.rules import aggregate as apply_rule
 from fedviz.signature import TensorSpec
@@ -60,75 +63,23 @@ class Request:
     progress: ProgressCallback
 
 
-@dataclass(frozen=True)
-class Aggregator:
-    """A rule that turns clients' weights into one model, and what is to be said of it.
+@dataclass(frozen=True, kw_only=True)
+class Aggregator(Rule):
+    """A rule, and how it is applied to a round.
 
     Parameters
     ----------
-    name : str
-        As the library and the command take it.
-    title : str
-        As headings show it.
-    description : str
-        One line.
-    formula : str
-        What it computes, for x_i the clients' weights (d_i their updates) and w_i their weights in
-        the mean.
-    source : str
-        Whose function, or which paper.
-    protects_against : str
-        What it withstands; or that it withstands nothing.
     engine : {"tff", "numpy"}
         What computes it.
     aggregate : callable
         From a request to an aggregation.
-    parameters : tuple of Parameter or Choice
-    cohort : str, default "n ≥ 1"
-        The smallest cohort, as a formula.
-    minimum_cohort : callable
-        The smallest number of clients of weight above 0, for some parameters.
-    weighted : bool, default True
-        Whether the clients' weights count beyond being 0 or not.
-    needs_server : bool, default False
-        Whether there must be a server model.
     history : {"none", "optional", "always"}
         Whether the rounds before count: what an optimiser or an adaptive norm remembers.
     """
 
-    name: str
-    title: str
-    description: str
-    formula: str
-    source: str
-    protects_against: str
     engine: Literal["tff", "numpy"]
     aggregate: Callable[[Request], Aggregation]
-    parameters: tuple[Parameter | Choice, ...] = ()
-    cohort: str = "n ≥ 1"
-    minimum_cohort: Callable[[Mapping[str, Any]], int] = lambda _: 1
-    weighted: bool = True
-    needs_server: bool = False
     history: Literal["none", "optional", "always"] = "none"
-
-    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters, with a number or word for each that was given.
-
-        Raises
-        ------
-        UnknownNameError
-            There is no such parameter.
-        InvalidArgumentError
-            A value is outside its range.
-        """
-        known = {parameter.name: parameter for parameter in self.parameters}
-        for name in parameters:
-            if name not in known:
-                raise UnknownNameError(
-                    f"the aggregator {self.name} has no parameter {name}; it has "
-                    f"{', '.join(known) or 'none'}."
-                )
-        return {name: known[name].checked(value) for name, value in parameters.items()}
 
     def check_cohort(self, cohort: Cohort, parameters: Mapping[str, Any]) -> None:
         """Refuse a cohort that the rule cannot be applied to.
@@ -181,66 +132,30 @@ def _mean(
     def report(index: int) -> None:
         progress(Progress(index, len(specs), f"averaging {specs[index].name}"))
 
-    means = federated_mean_of_rows(
-        mapped_tensors(cohort.round, specs), cohort.weights, progress=report
-    )
+    with mappable(cohort, progress) as mapped:
+        tensors = mapped_tensors(mapped.round, specs)
+        means = federated_mean_of_rows(tensors, cohort.weights, progress=report)
     progress(Progress(len(specs), len(specs), "averaged"))
     return {spec.name: mean for spec, mean in zip(specs, means, strict=True)}
 
 
-def _of_tff(row: TffAggregator) -> Aggregator:
-    def aggregate(request: Request) -> Aggregation:
-        from fedviz.aggregation.tff_processes import RoundInput, aggregate_with_process
+def _by_tff(row: TffAggregator, request: Request) -> Aggregation:
+    from fedviz.aggregation.tff_processes import RoundInput, aggregate_with_process
 
-        rounds = [
-            RoundInput(cohort.round, cohort.weights, cohort.round.server)
+    with contextlib.ExitStack() as stack:
+        mapped = [
+            stack.enter_context(mappable(cohort, request.progress))
             for cohort in (*request.earlier, request.cohort)
         ]
-        return Aggregation(
-            *aggregate_with_process(
-                rounds, request.specs, row, request.parameters, request.progress
-            )
+        rounds = [RoundInput(each.round, each.weights, each.round.server) for each in mapped]
+        tensors, measurements = aggregate_with_process(
+            rounds, request.specs, row, request.parameters, request.progress
         )
-
-    return Aggregator(
-        name=row.name,
-        title=row.title,
-        description=row.description,
-        formula=row.formula,
-        source=row.source,
-        protects_against=row.protects_against,
-        engine="tff",
-        aggregate=aggregate,
-        parameters=row.parameters,
-        cohort=f"n ≥ {row.minimum_cohort}",
-        minimum_cohort=lambda _: row.minimum_cohort,
-        weighted=row.weighted,
-        history="optional",
-    )
+    return Aggregation(tensors, measurements)
 
 
-def _of_rule(rule: RobustRule) -> Aggregator:
-    return Aggregator(
-        name=rule.name,
-        title=rule.title,
-        description=rule.description,
-        formula=rule.formula,
-        source=rule.source,
-        protects_against=rule.protects_against,
-        engine="tff" if rule.over_rounds else "numpy",
-        aggregate=_server_updates(rule) if rule.over_rounds else _robust(rule),
-        parameters=rule.parameters,
-        cohort=rule.cohort,
-        minimum_cohort=rule.minimum_cohort,
-        weighted=rule.weighted,
-        needs_server=rule.needs_server,
-        history="always" if rule.over_rounds else "none",
-    )
-
-
-def _robust(rule: RobustRule) -> Callable[[Request], Aggregation]:
-    def aggregate(request: Request) -> Aggregation:
-        cohort = request.cohort
+def _by_rule(rule: RobustRule, request: Request) -> Aggregation:
+    with mappable(request.cohort, request.progress) as cohort:
         result = apply_rule(
             rule.name,
             mapped_stacks(cohort.round, request.specs),
@@ -249,9 +164,24 @@ def _robust(rule: RobustRule) -> Callable[[Request], Aggregation]:
             request.parameters,
             request.progress,
         )
-        return Aggregation(result.tensors, _by_id(result.measurements, cohort.ids))
+    return Aggregation(result.tensors, _by_id(result.measurements, cohort.ids))
 
-    return aggregate
+
+def _by_optimiser(rule: RobustRule, request: Request) -> Aggregation:
+    def mean_of(round_: Round) -> dict[str, np.ndarray]:
+        cohort = validated_cohort(round_, request.weighting, request.divergent)
+        return _mean(cohort, request.specs, silent)
+
+    round_ = request.cohort.round
+    result = run_server_updates(
+        rule.name,
+        round_.dataset,
+        round_.number,
+        mean_of,
+        request.progress,
+        **request.parameters,
+    )
+    return Aggregation(result.tensors, result.measurements)
 
 
 def _by_id(measurements: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
@@ -266,25 +196,21 @@ def _by_id(measurements: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any
     return named
 
 
-def _server_updates(rule: RobustRule) -> Callable[[Request], Aggregation]:
-    def aggregate(request: Request) -> Aggregation:
-        def mean_of(round_: Round) -> dict[str, np.ndarray]:
-            cohort = validated_cohort(round_, request.weighting, request.divergent)
-            with mappable(cohort) as mapped:
-                return _mean(mapped, request.specs, lambda _: None)
+def _of_tff(row: TffAggregator) -> Aggregator:
+    apply = functools.partial(_by_tff, row)
+    return Aggregator(**_told_of(row), engine="tff", aggregate=apply, history="optional")
 
-        round_ = request.cohort.round
-        result = run_server_updates(
-            rule.name,
-            round_.dataset,
-            round_.number,
-            mean_of,
-            request.progress,
-            **request.parameters,
-        )
-        return Aggregation(result.tensors, result.measurements)
 
-    return aggregate
+def _of_rule(rule: RobustRule) -> Aggregator:
+    if rule.over_rounds:
+        apply = functools.partial(_by_optimiser, rule)
+        return Aggregator(**_told_of(rule), engine="tff", aggregate=apply, history="always")
+    apply = functools.partial(_by_rule, rule)
+    return Aggregator(**_told_of(rule), engine="numpy", aggregate=apply)
+
+
+def _told_of(rule: Rule) -> dict[str, Any]:
+    return {field.name: getattr(rule, field.name) for field in dataclasses.fields(Rule)}
 
 
 _MEAN = Aggregator(

@@ -15,7 +15,7 @@ import numpy as np
 from fedviz.aggregation.aggregators import Aggregation, Aggregator, Request, known_aggregator
 from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
 from fedviz.aggregation.integers import INTEGER_POLICIES, integer_tensors
-from fedviz.aggregation.mappable import mappable
+from fedviz.aggregation.mappable import needs_copy
 from fedviz.dataset import WeightDataset
 from fedviz.errors import EngineError, InvalidArgumentError, located
 from fedviz.progress import Progress, ProgressCallback, silent
@@ -135,24 +135,17 @@ def average(
     rule = known_aggregator(aggregator)
     settings = rule.checked(parameters or {})
     _check_choices(rule, integers, history)
-    with _opened(dataset) as opened, contextlib.ExitStack() as stack:
+    with _opened(dataset) as opened:
         cohort = validated_cohort(opened.round(round), weighting, divergent)
         rule.check_cohort(cohort, settings)
-        earlier = _earlier(cohort, weighting, divergent) if history else []
+        earlier = _earlier(cohort, weighting, divergent) if history else ()
         floats = tuple(tensor for tensor in opened.signature if tensor.is_float)
         startup_seconds = _start_tff(len(floats), progress) if rule.engine == "tff" else 0.0
         started = time.perf_counter()
-        request = Request(
-            stack.enter_context(mappable(cohort, progress)),
-            tuple(stack.enter_context(mappable(each, progress)) for each in earlier),
-            floats,
-            weighting,
-            divergent,
-            settings,
-            progress,
-        )
-        aggregation = _aggregate(rule, request, cohort)
+        request = Request(cohort, earlier, floats, weighting, divergent, settings, progress)
+        aggregation = _aggregate(rule, request)
         others, measured = integer_tensors(cohort, integers)
+        copied = needs_copy(cohort)
         weights = {n: {**aggregation.tensors, **others}[n] for n in opened.signature.names}
         bytes_read = _bytes_read(cohort, floats, others)
     seconds = time.perf_counter() - started
@@ -174,7 +167,7 @@ def average(
             "zero_weight_clients": zero,
             **measured,
             "startup_seconds": startup_seconds,
-            "copied": request.cohort is not cohort,
+            "copied": copied,
             "nonfinite_values": _count_nonfinite(weights, floats),
             **aggregation.measurements,
         },
@@ -191,10 +184,10 @@ def _check_choices(rule: Aggregator, integers: str, history: bool) -> None:
         )
 
 
-def _earlier(cohort: Cohort, weighting: str, divergent: Divergent) -> list[Cohort]:
+def _earlier(cohort: Cohort, weighting: str, divergent: Divergent) -> tuple[Cohort, ...]:
     number = cohort.round.number
     rounds = [each for each in cohort.round.dataset.rounds if each.number < number]
-    return [validated_cohort(each, weighting, divergent) for each in rounds]
+    return tuple(validated_cohort(each, weighting, divergent) for each in rounds)
 
 
 def _start_tff(steps: int, progress: ProgressCallback) -> float:
@@ -207,12 +200,13 @@ def _start_tff(steps: int, progress: ProgressCallback) -> float:
     return time.perf_counter() - started
 
 
-def _aggregate(rule: Aggregator, request: Request, cohort: Cohort) -> Aggregation:
+def _aggregate(rule: Aggregator, request: Request) -> Aggregation:
     try:
         return rule.aggregate(request)
     except EngineError as error:
-        path, number = cohort.round.dataset.path, cohort.round.number
-        raise EngineError(located(str(error), file=path, round=number)) from error
+        round_ = request.cohort.round
+        message = located(str(error), file=round_.dataset.path, round=round_.number)
+        raise EngineError(message) from error
 
 
 def _bytes_read(

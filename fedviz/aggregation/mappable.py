@@ -22,7 +22,7 @@ from fedviz.progress import Progress, ProgressCallback, silent
 from fedviz.signature import TensorSpec
 from fedviz.writer import ClientEntry, WeightDatasetWriter
 
-__all__ = ["check_unchanged", "is_mappable", "mappable", "mapped_stacks"]
+__all__ = ["check_unchanged", "is_mappable", "mappable", "mapped_stacks", "needs_copy"]
 
 # What TensorFlow aligns its own buffers to. Where a slice of a mapped file is aligned so, it is
 # used where it lies; elsewhere TensorFlow copies all of it first.
@@ -81,6 +81,12 @@ def mapped_stacks(round_: Round, specs: Sequence[TensorSpec]) -> dict[str, np.nd
     return stacks
 
 
+def needs_copy(cohort: Cohort) -> bool:
+    """Whether a float tensor of the round cannot be mapped."""
+    floats = (spec for spec in cohort.round.dataset.signature if spec.is_float)
+    return not all(is_mappable(cohort.round, spec) for spec in floats)
+
+
 @contextlib.contextmanager
 def mappable(cohort: Cohort, progress: ProgressCallback = silent) -> Iterator[Cohort]:
     """The cohort, or the same clients in a copy of their round that can be mapped.
@@ -93,8 +99,7 @@ def mappable(cohort: Cohort, progress: ProgressCallback = silent) -> Iterator[Co
     StorageError
         There is no room for the copy.
     """
-    floats = [spec for spec in cohort.round.dataset.signature if spec.is_float]
-    if all(is_mappable(cohort.round, spec) for spec in floats):
+    if not needs_copy(cohort):
         yield cohort
         return
     with tempfile.TemporaryDirectory(prefix="fedviz-copy-") as folder:

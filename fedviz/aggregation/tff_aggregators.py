@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fedviz.errors import UnknownNameError
-from fedviz.parameters import Choice, Parameter
+from fedviz.parameters import Choice, Parameter, Rule
 
 __all__ = [
     "SIMULATED_IN_THE_CLEAR",
@@ -27,70 +26,24 @@ SIMULATED_IN_THE_CLEAR = (
 )
 
 
-@dataclass(frozen=True)
-class TffAggregator:
-    """One of TFF's aggregators.
+@dataclass(frozen=True, kw_only=True)
+class TffAggregator(Rule):
+    """One of TFF's aggregators: a rule over updates (without a server model: over weights).
 
     Parameters
     ----------
-    name : str
-        As the library and the command take it.
-    title : str
-        As headings show it.
-    description : str
-        One line.
-    formula : str
-        What it computes, for d_i the clients' updates (without a server model: their weights)
-        and w_i their weights in the mean.
-    source : str
-        TFF's function, and the paper behind it.
-    protects_against : str
-        What it withstands or hides, in a line; or that it does not.
-    parameters : tuple of Parameter or Choice
-    weighted : bool, default True
-        Whether the clients' weights count beyond being 0 or not.
     exact : bool, default False
         Whether the result is a fixed function of the clients, up to rounding: no noise, no
         random rounding.
     context : {"native", "test"}
         ``test`` where secure sums must be replaced by sums in the clear before TFF can run it.
-    minimum_cohort : int, default 1
-        The smallest number of clients of weight above 0.
     keeps_float64 : bool, default False
         Whether float64 tensors stay float64; elsewhere all tensors pass through float32.
     """
 
-    name: str
-    title: str
-    description: str
-    formula: str
-    source: str
-    protects_against: str
-    parameters: tuple[Parameter | Choice, ...] = ()
-    weighted: bool = True
     exact: bool = False
     context: Literal["native", "test"] = "native"
-    minimum_cohort: int = 1
     keeps_float64: bool = False
-
-    def checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """All parameters, within their ranges; the default where none is given.
-
-        Raises
-        ------
-        UnknownNameError
-            There is no such parameter.
-        InvalidArgumentError
-            A value is of the wrong type or outside its range.
-        """
-        known = [parameter.name for parameter in self.parameters]
-        for name in parameters:
-            if name not in known:
-                raise UnknownNameError(
-                    f"the aggregator {self.name} has no parameter {name}; it has "
-                    f"{', '.join(known) or 'none'}."
-                )
-        return {p.name: p.checked(parameters.get(p.name, p.default)) for p in self.parameters}
 
     def build(self, value_type: Any, parameters: Mapping[str, Any], num_clients: int) -> Any:
         """TFF's process for values of a type.
@@ -116,7 +69,7 @@ class TffAggregator:
         """
         from fedviz.aggregation.tff_factories import create_process
 
-        return create_process(self, value_type, self.checked(parameters), num_clients)
+        return create_process(self, value_type, self.settings(parameters), num_clients)
 
 
 def expected_clients(settings: Mapping[str, Any], num_clients: int) -> float:

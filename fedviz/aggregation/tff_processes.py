@@ -29,7 +29,7 @@ import tensorflow_federated as tff
 
 from fedviz.aggregation import context
 from fedviz.aggregation.federated_mean import federated_mean_of_rows
-from fedviz.aggregation.memory_map import MappedTensor, mapped_tensor
+from fedviz.aggregation.memory_map import MappedTensor, mapped_tensor, mapped_tensors
 from fedviz.aggregation.privacy import privacy_loss
 from fedviz.aggregation.tff_aggregators import (
     SIMULATED_IN_THE_CLEAR,
@@ -128,7 +128,7 @@ def aggregate_with_process(
     EngineError
         TFF or its worker failed.
     """
-    settings = aggregator.checked(parameters or {})
+    settings = aggregator.settings(parameters or {})
     tensors = tuple(spec for spec in specs if spec.size)
     for item in rounds:
         _check_cohort(item, tensors, aggregator)
@@ -175,11 +175,6 @@ def _size_problem(
     aggregator: TffAggregator, clients: int, model_bytes: int, free_bytes: int
 ) -> str:
     """Why so many clients of such a model cannot be aggregated; empty where they can."""
-    if clients < aggregator.minimum_cohort:
-        return (
-            f"{aggregator.name} needs {aggregator.minimum_cohort} clients of weight above 0, "
-            f"found {clients}"
-        )
     if model_bytes > _LARGEST_MODEL_BYTES:
         return (
             f"expected a model of at most {_LARGEST_MODEL_BYTES:,} bytes in one message, found "
@@ -243,33 +238,32 @@ def _first_value(tensor: MappedTensor) -> int:
 
 
 def _places(item: RoundInput, specs: Sequence[TensorSpec], stack: contextlib.ExitStack) -> _Places:
-    """Where a round's tensors lie; what cannot be mapped is first copied to a file that can."""
-    copies = functools.cache(lambda: Path(stack.enter_context(_private_folder())))
+    """Where a round's tensors lie.
 
-    def copied(name: str, values: np.ndarray, num_rows: int, spec: TensorSpec) -> MappedTensor:
-        path = copies() / name
-        content = np.ascontiguousarray(values, spec.numpy_dtype).tobytes()
-        path.write_bytes(content)
-        written = path.stat().st_mtime_ns
-        place = os.fsencode(path)
-        return MappedTensor(place, len(content), 0, num_rows, spec.shape, spec.dtype, written)
-
-    own_server = item.server is item.round.server
-    clients, server = [], []
-    for index, spec in enumerate(specs):
-        tensor = mapped_tensor(item.round, spec)
-        if tensor is None:
-            values = item.round.read_stack(spec.name)
-            tensor = copied(f"clients-{index}", values, len(values), spec)
-        clients.append(tensor)
-        if item.server is not None:
-            tensor = mapped_server_tensor(item.round, spec) if own_server else None
-            server.append(tensor or copied(f"server-{index}", item.server[spec.name], 1, spec))
-    return _Places(tuple(clients), tuple(server))
+    A server model that cannot be mapped, or is another than the round's own, is copied to a file
+    first.
+    """
+    clients = tuple(mapped_tensors(item.round, specs))
+    model = item.server
+    if model is None:
+        return _Places(clients, ())
+    own = model is item.round.server
+    folder = functools.cache(
+        lambda: Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedviz-")))
+    )
+    server = (
+        (mapped_server_tensor(item.round, spec) if own else None)
+        or _copied(model[spec.name], spec, folder() / f"server-{index}")
+        for index, spec in enumerate(specs)
+    )
+    return _Places(clients, tuple(server))
 
 
-def _private_folder() -> Any:
-    return tempfile.TemporaryDirectory(prefix="fedviz-")
+def _copied(value: np.ndarray, spec: TensorSpec, path: Path) -> MappedTensor:
+    content = np.ascontiguousarray(value, spec.numpy_dtype).tobytes()
+    path.write_bytes(content)
+    written = path.stat().st_mtime_ns
+    return MappedTensor(os.fsencode(path), len(content), 0, 1, spec.shape, spec.dtype, written)
 
 
 def mapped_server_tensor(round_: Round, spec: TensorSpec) -> MappedTensor | None:

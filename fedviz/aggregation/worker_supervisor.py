@@ -40,6 +40,16 @@ PR_SET_PDEATHSIG = 1
 # The longest that a loaded machine may take to load the 300 MB binary.
 START_SECONDS = 120
 CHUNK_BYTES = 1 << 20
+# The C library gives large blocks back to the system when they are freed, and the next use of each
+# page of a new one is a fault. TensorFlow frees such blocks in every step. With these settings the
+# mean of 100 clients of 0.8 M values took 0.12 to 0.16 s, without them 0.15 to 0.24 (medians of
+# three runs each, in turns).
+MEMORY_SETTINGS = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -87,6 +97,7 @@ def start_worker(binary: str, port: int) -> subprocess.Popen[bytes]:
     """Start the worker; its output goes to our standard error, which is the log."""
     return subprocess.Popen(
         [binary, f"--port={port}"],
+        env={**os.environ, **MEMORY_SETTINGS},
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         stderr=sys.stderr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from fedviz.analysis.stacks import Stacks
 from fedviz.errors import UnknownNameError
-from fedviz.parameters import Parameter
+from fedviz.parameters import Parameter, Rule
 from fedviz.progress import ProgressCallback, silent
 from fedviz.robust.bulyan import bulyan, minimum_cohort_of_bulyan
 from fedviz.robust.clients import RobustResult
@@ -19,58 +20,26 @@ from fedviz.robust.geometric_median import MAX_ITERATIONS, SMOOTHING, TOLERANCE,
 from fedviz.robust.krum import CHOSEN, FAULTY, krum, minimum_cohort_of_krum, multi_krum
 from fedviz.robust.order_statistics import TRIM, median, trimmed_mean
 from fedviz.robust.proximal import PULL, proximal_mean
-from fedviz.robust.server_updates import OPTIMISERS, fedadam, fedavgm, fedyogi
+from fedviz.robust.server_updates import OPTIMISERS, first_server_update
 
 __all__ = ["RULES", "RobustRule", "aggregate"]
 
 
-@dataclass(frozen=True)
-class RobustRule:
+@dataclass(frozen=True, kw_only=True)
+class RobustRule(Rule):
     """One rule.
 
-    Attributes
+    Parameters
     ----------
-    name : str
-        As the library and the command take it.
-    title : str
-        As headings show it.
-    description : str
-        One line.
-    formula : str
-        What it computes, for x_i the clients' weights and w_i their weights in the mean.
-    source : str
-        Authors, title, venue and year.
-    protects_against : str
-        What it withstands, in a line; or that it withstands nothing.
     compute : callable
         From the stacks, the clients' weights, the server model, a progress callback and the
         parameters by keyword.
-    parameters : tuple of Parameter
-    cohort : str
-        The smallest cohort, as a formula.
-    minimum_cohort : callable
-        The smallest cohort for these parameters: a number of clients of weight above 0.
-    weighted : bool
-        Whether the clients' weights count beyond being 0 or not.
-    needs_server : bool
-        Whether there must be a server model.
-    over_rounds : bool
+    over_rounds : bool, default False
         Whether the rounds before count too; ``compute`` then starts from rest, and
         :func:`fedviz.robust.run_server_updates` takes them in.
     """
 
-    name: str
-    title: str
-    description: str
-    formula: str
-    source: str
-    protects_against: str
     compute: Callable[..., RobustResult]
-    parameters: tuple[Parameter, ...] = ()
-    cohort: str = "n ≥ 1"
-    minimum_cohort: Callable[[Mapping[str, Any]], int] = lambda _: 1
-    weighted: bool = False
-    needs_server: bool = False
     over_rounds: bool = False
 
 
@@ -116,6 +85,7 @@ _RULES = (
         source=_YIN,
         protects_against="arbitrary values, NaN among them, of fewer than half of the clients",
         compute=median,
+        weighted=False,
     ),
     RobustRule(
         name="trimmed-mean",
@@ -125,6 +95,7 @@ _RULES = (
         source=_YIN,
         protects_against="arbitrary values of up to k clients, NaN among them",
         compute=trimmed_mean,
+        weighted=False,
         parameters=(TRIM,),
         cohort="n ≥ 2k + 1",
         minimum_cohort=_cohort_of_trimmed_mean,
@@ -137,6 +108,7 @@ _RULES = (
         source=_BLANCHARD,
         protects_against="f clients that send anything, together or alone",
         compute=krum,
+        weighted=False,
         parameters=(FAULTY,),
         cohort="n ≥ 2f + 3",
         minimum_cohort=_cohort_of_krum,
@@ -152,7 +124,6 @@ _RULES = (
         parameters=(FAULTY, CHOSEN),
         cohort="n ≥ 2f + 3 and n ≥ m",
         minimum_cohort=_cohort_of_multi_krum,
-        weighted=True,
     ),
     RobustRule(
         name="bulyan",
@@ -165,6 +136,7 @@ _RULES = (
         ),
         protects_against="f clients that send anything, also if they hide in a few single cells",
         compute=bulyan,
+        weighted=False,
         parameters=(FAULTY,),
         cohort="n ≥ 4f + 3",
         minimum_cohort=_cohort_of_bulyan,
@@ -181,7 +153,6 @@ _RULES = (
         protects_against="arbitrary models of clients with less than half of the weight",
         compute=geometric_median,
         parameters=(SMOOTHING, TOLERANCE, MAX_ITERATIONS),
-        weighted=True,
     ),
     RobustRule(
         name="norm-bounded-mean",
@@ -195,7 +166,6 @@ _RULES = (
         protects_against="scaled updates: no client moves the model by more than its share of B",
         compute=norm_bounded_mean,
         parameters=(BOUND,),
-        weighted=True,
         needs_server=True,
     ),
     RobustRule(
@@ -210,7 +180,6 @@ _RULES = (
         protects_against="nothing: it damps every update alike, and the mean follows any client",
         compute=proximal_mean,
         parameters=(PULL,),
-        weighted=True,
         needs_server=True,
     ),
     RobustRule(
@@ -223,9 +192,8 @@ _RULES = (
             "Federated Visual Classification, 2019 (arXiv:1909.06335)"
         ),
         protects_against=_NOTHING,
-        compute=fedavgm,
+        compute=functools.partial(first_server_update, "fedavgm"),
         parameters=OPTIMISERS["fedavgm"].parameters,
-        weighted=True,
         needs_server=True,
         over_rounds=True,
     ),
@@ -239,9 +207,8 @@ _RULES = (
         ),
         source=_REDDI,
         protects_against=_NOTHING,
-        compute=fedadam,
+        compute=functools.partial(first_server_update, "fedadam"),
         parameters=OPTIMISERS["fedadam"].parameters,
-        weighted=True,
         needs_server=True,
         over_rounds=True,
     ),
@@ -255,9 +222,8 @@ _RULES = (
         ),
         source=_REDDI,
         protects_against=_NOTHING,
-        compute=fedyogi,
+        compute=functools.partial(first_server_update, "fedyogi"),
         parameters=OPTIMISERS["fedyogi"].parameters,
-        weighted=True,
         needs_server=True,
         over_rounds=True,
     ),
@@ -306,10 +272,4 @@ def aggregate(
     if name not in RULES:
         raise UnknownNameError(f"there is no rule {name}; there are {', '.join(RULES)}.")
     rule = RULES[name]
-    known = [parameter.name for parameter in rule.parameters]
-    for given in parameters or {}:
-        if given not in known:
-            raise UnknownNameError(
-                f"{name} has no parameter {given}; it has {', '.join(known) or 'none'}."
-            )
-    return rule.compute(stacks, weights, server, progress, **(parameters or {}))
+    return rule.compute(stacks, weights, server, progress, **rule.checked(parameters or {}))

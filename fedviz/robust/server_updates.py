@@ -24,9 +24,7 @@ __all__ = [
     "OPTIMISERS",
     "ServerOptimiser",
     "ServerState",
-    "fedadam",
-    "fedavgm",
-    "fedyogi",
+    "first_server_update",
     "run_server_updates",
     "server_update",
 ]
@@ -319,14 +317,26 @@ def _distance(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray]) -> float
     return norm if np.isfinite(norm) else None
 
 
-def _one_round(
+def first_server_update(
     kind: str,
     stacks: Stacks,
     weights: np.ndarray,
     server: Any,
-    progress: ProgressCallback,
-    parameters: Mapping[str, Any],
+    progress: ProgressCallback = silent,
+    **parameters: Any,
 ) -> RobustResult:
+    """An optimiser's first round, from rest; see :func:`server_update`.
+
+    Parameters
+    ----------
+    kind : {"fedavgm", "fedadam", "fedyogi"}
+    stacks : mapping of str to ndarray of shape (clients, …)
+    weights : ndarray of shape (clients,), float64
+    server : mapping of str to ndarray
+    progress : callable, optional
+    **parameters
+        The optimiser's own, see :data:`OPTIMISERS`.
+    """
     clients = Clients.taking_part(stacks, weights, server)
     start = clients.required_server(kind)
     _checked(kind, parameters)
@@ -334,62 +344,3 @@ def _one_round(
     tensors, _ = server_update(kind, start, mean.tensors, **parameters)
     counted = {"nonfinite_result": count_nonfinite(tensors)}
     return RobustResult(tensors, {**mean.measurements, **counted})
-
-
-def fedavgm(
-    stacks: Stacks,
-    weights: np.ndarray,
-    server: Any,
-    progress: ProgressCallback = silent,
-    **parameters: Any,
-) -> RobustResult:
-    """FedAvgM's first round, from rest; see :func:`server_update` and :func:`run_server_updates`.
-
-    Parameters
-    ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
-    weights : ndarray of shape (clients,), float64
-    server : mapping of str to ndarray
-    progress : callable, optional
-    **parameters
-        ``server_learning_rate`` and ``momentum``.
-    """
-    return _one_round("fedavgm", stacks, weights, server, progress, parameters)
-
-
-def fedadam(
-    stacks: Stacks,
-    weights: np.ndarray,
-    server: Any,
-    progress: ProgressCallback = silent,
-    **parameters: Any,
-) -> RobustResult:
-    """FedAdam's first round, from rest; see :func:`server_update` and :func:`run_server_updates`.
-
-    Parameters
-    ----------
-    stacks, weights, server, progress
-        As for :func:`fedavgm`.
-    **parameters
-        ``server_learning_rate``, ``beta1``, ``beta2`` and ``tau``.
-    """
-    return _one_round("fedadam", stacks, weights, server, progress, parameters)
-
-
-def fedyogi(
-    stacks: Stacks,
-    weights: np.ndarray,
-    server: Any,
-    progress: ProgressCallback = silent,
-    **parameters: Any,
-) -> RobustResult:
-    """FedYogi's first round, from rest; see :func:`server_update` and :func:`run_server_updates`.
-
-    Parameters
-    ----------
-    stacks, weights, server, progress
-        As for :func:`fedavgm`.
-    **parameters
-        ``server_learning_rate``, ``beta1``, ``beta2`` and ``tau``.
-    """
-    return _one_round("fedyogi", stacks, weights, server, progress, parameters)

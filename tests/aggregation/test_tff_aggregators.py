@@ -28,14 +28,14 @@ def test_the_secure_ones_say_that_they_are_simulated():
 def test_defaults_are_within_their_ranges(name):
     row = TFF_AGGREGATORS[name]
 
-    settings = row.checked({})
+    settings = row.settings({})
 
     assert settings == {p.name: p.default for p in row.parameters}
-    assert row.checked(settings) == settings
+    assert row.settings(settings) == settings
 
 
 def test_text_of_a_command_is_taken():
-    settings = DP.checked({"noise_multiplier": "1.5", "num_rounds": "20", "adaptive": False})
+    settings = DP.settings({"noise_multiplier": "1.5", "num_rounds": "20", "adaptive": False})
 
     assert (settings["noise_multiplier"], settings["num_rounds"]) == (1.5, 20)
     assert settings["adaptive"] == "no"
@@ -58,14 +58,14 @@ def test_text_of_a_command_is_taken():
 )
 def test_values_outside_their_range(parameters, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        DP.checked(parameters)
+        DP.settings(parameters)
 
 
 def test_unknown_parameters():
     with pytest.raises(UnknownNameError, match="tff-mean has no parameter norm; it has none"):
-        TFF_AGGREGATORS["tff-mean"].checked({"norm": 1})
+        TFF_AGGREGATORS["tff-mean"].settings({"norm": 1})
     with pytest.raises(UnknownNameError, match="robust has no parameter x; it has zeroing, clip"):
-        TFF_AGGREGATORS["robust"].checked({"x": 1})
+        TFF_AGGREGATORS["robust"].settings({"x": 1})
 
 
 def test_choice_range_in_words():

@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from fedviz.cli import command
+from fedviz.comparison import Candidate, compare, comparison_text, parse_candidate
+from fedviz.dataset import WeightDataset
+from fedviz.errors import InvalidArgumentError, UnknownNameError
+from tests.aggregation.helpers import f32, write_round
+
+CLIENTS = [
+    {"w": f32(1, 0), "b": f32(0)},
+    {"w": f32(2, 0), "b": f32(0)},
+    {"w": f32(9, 3), "b": f32(4)},
+]
+SERVER = {"w": f32(0, 0), "b": f32(0)}
+MEAN, MEDIAN = f32(4, 1, 4 / 3), f32(2, 0, 0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_round(tmp_path / "clients.h5", CLIENTS, server=SERVER)
+
+
+@pytest.mark.tff
+def test_side_by_side_by_hand(path):
+    rules = [Candidate("mean"), Candidate("median"), Candidate("krum", {"f": 1})]
+    with WeightDataset(path) as dataset:
+        found = compare(dataset, rules)
+
+    assert [each.name for each in found.contenders] == ["mean", "median", "krum-f=1"]
+    assert [each.name for each in found.applied] == ["mean", "median"]
+    assert "n ≥ 2f + 3" in found.contenders[2].error
+    apart = np.linalg.norm(MEAN - MEDIAN)
+    np.testing.assert_allclose(found.distances, [[0, apart], [apart, 0]], rtol=1e-6)
+    np.testing.assert_allclose(found.by_tensor["b"], [[0, 4 / 3], [4 / 3, 0]], rtol=1e-6)
+    from_server = [np.linalg.norm(MEAN), np.linalg.norm(MEDIAN)]
+    np.testing.assert_allclose(found.server_distances, from_server, rtol=1e-6)
+    flat = np.array([[*c["w"], *c["b"]] for c in CLIENTS], np.float64)
+    without = [np.delete(flat, i, axis=0).mean(axis=0) for i in range(3)]
+    np.testing.assert_allclose(
+        found.influence, [np.linalg.norm(m - flat.mean(axis=0)) for m in without], rtol=1e-9
+    )
+    text = comparison_text(found)
+    assert "krum-f=1: " in text
+    assert f"{apart:.4g}" in text
+    assert json.loads(json.dumps(found.to_json()))["influence"]["c02"] == found.influence[2]
+
+
+def test_without_a_server_model_and_without_tff(tmp_path):
+    with WeightDataset(write_round(tmp_path / "a.h5", CLIENTS)) as dataset:
+        found = compare(dataset, [Candidate("median")])
+
+    assert np.isnan(found.server_distances).all()
+    assert found.to_json()["aggregators"][0]["distance_to_server"] is None
+    assert found.contenders[0].result.engine == "NumPy"
+
+
+@pytest.mark.parametrize("rules", [[], [Candidate("median"), Candidate("median")]])
+def test_each_once(path, rules):
+    with WeightDataset(path) as dataset, pytest.raises(InvalidArgumentError, match="each once"):
+        compare(dataset, rules)
+
+
+def test_candidates_of_the_command():
+    assert parse_candidate("krum:f=2") == Candidate("krum", {"f": 2})
+    assert parse_candidate("multi-krum:f=1:m=n-f") == Candidate("multi-krum", {"f": 1, "m": "n-f"})
+    with pytest.raises(UnknownNameError, match="no aggregator best; there are mean, "):
+        parse_candidate("best")
+    with pytest.raises(UnknownNameError, match="krum has no parameter g; it has f"):
+        parse_candidate("krum:g=2")
+    with pytest.raises(InvalidArgumentError, match="f: expected an integer from 0, found '-1'"):
+        parse_candidate("krum:f=-1")
+    with pytest.raises(InvalidArgumentError, match="expected krum:PARAMETER=VALUE"):
+        parse_candidate("krum:2")
+
+
+def test_commands(path):
+    run = CliRunner().invoke
+    compared = run(
+        command, ["compare", str(path), "--aggregators", "median,trimmed-mean", "--json"]
+    )
+    assert compared.exit_code == 0
+    made = json.loads(compared.stdout)
+    assert [each["name"] for each in made["aggregators"]] == ["median", "trimmed-mean"]
+    assert set(made["influence"]) == {"c00", "c01", "c02"}
+
+    none = run(command, ["compare", str(path), "--aggregators", "bulyan"])
+    assert none.exit_code == 2
+    assert "n ≥ 4f + 3" in none.stdout
+
+    listed = json.loads(run(command, ["aggregators", "--json"]).stdout)["aggregators"]
+    names = [each["name"] for each in listed]
+    assert names[0] == "mean"
+    assert {"robust", "dp", "median", "krum", "fedadam"} <= set(names)
+    krum = listed[names.index("krum")]
+    assert krum["parameters"] == [
+        {
+            "name": "f",
+            "default": 1,
+            "range": "an integer from 0",
+            "help": krum["parameters"][0]["help"],
+        }
+    ]
+    assert "krum: the one client" in run(command, ["aggregators"]).stdout
