@@ -23,6 +23,7 @@ from fedviz.dataset import FileIdentity, Round, WeightDataset
 from fedviz.training.partitions import label_counts
 
 __all__ = [
+    "HASH_KEYS",
     "before_after",
     "cell_story",
     "checked",
@@ -60,7 +61,8 @@ def _round_key(round_: Round) -> tuple[Any, ...]:
     return (*_dataset_key(round_.dataset), round_.number)
 
 
-_KEYS: dict[str | type[Any], Any] = {WeightDataset: _dataset_key, Round: _round_key}
+HASH_KEYS: dict[str | type[Any], Any] = {WeightDataset: _dataset_key, Round: _round_key}
+"""What a cached function is keyed on where it takes a dataset or a round: the file's identity."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -86,7 +88,7 @@ def _opened(identity: FileIdentity) -> WeightDataset:
 
 
 @st.cache_resource(
-    show_spinner="Reading the weights of the round …", max_entries=256, hash_funcs=_KEYS
+    show_spinner="Reading the weights of the round …", max_entries=256, hash_funcs=HASH_KEYS
 )
 def summary(round_: Round, aggregate: str | None) -> statistics.RoundSummary:
     """Statistics of a round, against one of its aggregates."""
@@ -98,13 +100,13 @@ def round_health(round_: Round, aggregate: str | None) -> health.RoundHealth:
     return health.round_health(round_, summary(round_, aggregate))
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def reference(round_: Round, choice: ReferenceChoice) -> checking.Reference:
     """What the clients of a round are compared with."""
     return resolve(round_, choice)
 
 
-@st.cache_resource(show_spinner="Comparing the clients …", max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner="Comparing the clients …", max_entries=64, hash_funcs=HASH_KEYS)
 def checked(
     round_: Round, choice: ReferenceChoice, look_at: checking.LookAt
 ) -> checking.CheckReport:
@@ -113,7 +115,7 @@ def checked(
     return checking.check(round_.dataset, expected, round=round_.number, look_at=look_at)
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def patterns(
     round_: Round, choice: ReferenceChoice, look_at: checking.LookAt
 ) -> tuple[checking.MismatchGroup, ...]:
@@ -127,7 +129,7 @@ def values_are_few(round_: Round) -> bool:
     return round_.dataset.nbytes <= _SMALL_DATASET_BYTES and apart <= _FEW_TENSORS
 
 
-@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=HASH_KEYS)
 def values_around(
     round_: Round, client: str, tensor: str, index: tuple[int, ...]
 ) -> nonfinite_window.ValueWindow:
@@ -135,13 +137,13 @@ def values_around(
     return nonfinite_window.values_around(round_.clients[client][tensor], index)
 
 
-@st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=HASH_KEYS)
 def movements(dataset: WeightDataset, tensor: str, aggregate: str) -> list[float]:
     """‖aggregate − server‖ of a tensor, round by round."""
     return statistics.movement_by_round(dataset.rounds, tensor, aggregate)
 
 
-@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
 def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list[float]] | None:
     """Each client's distance to the aggregate, round by round; None for a large dataset."""
     if dataset.nbytes > _SMALL_DATASET_BYTES:
@@ -161,13 +163,13 @@ def _distances(round_: Round, aggregate: str) -> dict[str, float]:
     return dict(zip((record.id for record in round_.conforming), values, strict=True))
 
 
-@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
 def metric_courses(dataset: WeightDataset) -> courses.MetricCourses | None:
     """What was measured, round by round."""
     return courses.metric_courses(dataset)
 
 
-@st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=HASH_KEYS)
 def small_histogram(round_: Round, tensor: str, aggregate: str | None) -> list[int]:
     """Counts of a tensor's values in the aggregate, or in the server model without one."""
     weights = round_.aggregates[aggregate] if aggregate else round_.server
@@ -177,7 +179,7 @@ def small_histogram(round_: Round, tensor: str, aggregate: str | None) -> list[i
     return histogram(values, shared_limit([values], 100), _SMALL_BINS).counts.tolist()
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def before_after(
     round_: Round,
     tensor: str,
@@ -192,7 +194,7 @@ def before_after(
     )
 
 
-@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=HASH_KEYS)
 def cell_story(
     round_: Round,
     tensor: str,
@@ -205,7 +207,7 @@ def cell_story(
 
 
 @st.cache_resource(
-    show_spinner="Reading the weights of the round …", max_entries=64, hash_funcs=_KEYS
+    show_spinner="Reading the weights of the round …", max_entries=64, hash_funcs=HASH_KEYS
 )
 def compared(
     round_: Round, aggregate: str | None, fresh: FileIdentity | None

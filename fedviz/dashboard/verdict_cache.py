@@ -5,10 +5,8 @@ As in :mod:`fedviz.dashboard.cache`; arguments with an underscore follow from th
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
@@ -44,17 +42,6 @@ __all__ = [
 
 MOST_MODELS = 12
 """Distinct models of a round that are judged one by one; those of most clients come first."""
-
-
-def _dataset_key(dataset: WeightDataset) -> tuple[Any, ...]:
-    return dataclasses.astuple(dataset.identity)
-
-
-def _round_key(round_: Round) -> tuple[Any, ...]:
-    return (*_dataset_key(round_.dataset), round_.number)
-
-
-_KEYS: dict[str | type[Any], Any] = {WeightDataset: _dataset_key, Round: _round_key}
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,7 @@ def value_findings(report: CheckReport) -> ValueFindings:
     )
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=cache.HASH_KEYS)
 def round_verdicts(round_: Round, in_values: ValueFindings, _report: CheckReport) -> RoundVerdicts:
     """What NumPy-style averaging does with a round.
 
@@ -136,7 +123,7 @@ def _divergence(reference: Signature, model: ClientModel) -> Divergence:
     return Divergence(model, tuple(dict.fromkeys(kinds)), verdict_beside(reference, model))
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=cache.HASH_KEYS)
 def tff_job(round_: Round, in_values: ValueFindings, _models: Sequence[ClientModel]) -> Job:
     """The job that asks TFF about the models of a round: asked once, for every visitor."""
     del in_values
@@ -150,14 +137,14 @@ def tff_job(round_: Round, in_values: ValueFindings, _models: Sequence[ClientMod
     )
 
 
-@st.cache_resource(show_spinner="Looking for repairs …", max_entries=32, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner="Looking for repairs …", max_entries=32, hash_funcs=cache.HASH_KEYS)
 def planned(dataset: WeightDataset, round_number: int | None) -> RepairPlan:
     """What can be done about the mismatches of one round, or of all."""
     report = check(dataset, round=round_number)
     return repair_plan(dataset, report, round=round_number)
 
 
-@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=_KEYS)
+@st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=cache.HASH_KEYS)
 def previewed(
     dataset: WeightDataset,
     round_number: int | None,
