@@ -14,11 +14,11 @@ from fedviz.dashboard.state import Selection
 from fedviz.errors import FedvizError
 from fedviz.parameters import Choice, Parameter
 
-__all__ = ["Rule", "choose"]
+__all__ = ["ChosenRule", "choose"]
 
 
 @dataclass(frozen=True)
-class Rule:
+class ChosenRule:
     """How a round is to be aggregated; ``valid`` is False where a parameter is out of range."""
 
     aggregator: Aggregator
@@ -28,7 +28,7 @@ class Rule:
     valid: bool
 
 
-def choose(chosen: Selection) -> Rule:
+def choose(chosen: Selection) -> ChosenRule:
     """The form: which rule, with which parameters, and what each client weighs."""
     name = st.selectbox(
         "Aggregator",
@@ -37,11 +37,12 @@ def choose(chosen: Selection) -> Rule:
         key="aggregator",
     )
     rule = AGGREGATORS[name]
-    st.markdown(f":small[{widgets.literal(rule.description)}.]")
+    description = rule.description[0].upper() + rule.description[1:]
+    st.markdown(f":small[{widgets.literal(description)}.]")
     with st.expander("What it computes", icon=":material/functions:", type="compact"):
         _explain(rule)
     parameters, valid = _parameters(rule)
-    return Rule(rule, parameters, _weighting(chosen, rule), _history(chosen, rule), valid)
+    return ChosenRule(rule, parameters, _weighting(chosen, rule), _history(chosen, rule), valid)
 
 
 def _explain(rule: Aggregator) -> None:
