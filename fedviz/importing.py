@@ -220,13 +220,11 @@ def _inspect_all(
 
 def _why_not(source: ClientSource, path: Path) -> str:
     """Why a member of a zip is no client's weights; empty where it may be."""
-    if source.member is None:
+    if source.packed is None:
         return ""
     kind = recognise(path)
     if kind is FileKind.PICKLE or (kind is None and path.suffix.lower() in PICKLE_ENDINGS):
         return "a pickle, which is never opened; save it as .safetensors"
-    if kind is FileKind.SAFETENSORS_INDEX or kind in TENSORFLOW_KINDS:
-        return f"{kind}: several files that belong together; unpack the zip and name the folder"
     return "not a weights file" if kind is None else ""
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from fedviz.errors import DatasetFormatError, InvalidArgumentError, located, storage_errors
-from fedviz.importers.archives import archive_members, copy_member, open_archive
 from fedviz.importers.content import PICKLE_ENDINGS, FileKind, file_kind, recognise
 from fedviz.importers.fedviz_file import clients_of
 from fedviz.importers.imported import LeftOut
 from fedviz.importers.natural_order import natural_key
+from fedviz.importers.packed import STATE, PackedModel, earlier_states, packed_models
 from fedviz.importers.safetensors import shards_of
 
 __all__ = [
@@ -38,7 +37,6 @@ _EXAMPLES = re.compile(
     r"(?:^|[_\-. ])(?:num[_-]?examples|examples|samples|n)[=_-]?([0-9]{1,18})(?=$|[_\-. ])",
     re.IGNORECASE,
 )
-_STATE = "checkpoint"
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class ClientSource:
         What a person is told: the path below what was named, with ``/``.
     path : Path
         The file or folder.
-    member : str, optional
-        A file inside the zip at ``path``.
+    packed : PackedModel, optional
+        A model inside the zip at ``path``.
     part : str, optional
         A client, aggregate or ``server`` of the fedviz dataset at ``path``.
     named : bool
@@ -61,27 +59,18 @@ class ClientSource:
 
     name: str
     path: Path
-    member: str | None = None
+    packed: PackedModel | None = None
     part: str | None = None
     named: bool = True
 
     @contextlib.contextmanager
     def content(self) -> Iterator[Path]:
-        """The file to read: the named one, or a member of a zip under a name of our own."""
-        if self.member is None:
+        """The file to read: the named one, or what was copied out of a zip."""
+        if self.packed is None:
             yield self.path
             return
-        with tempfile.TemporaryDirectory(prefix="fedviz-") as folder:
-            # Messages name the file: it keeps the member's last step, cleared of all else.
-            target = Path(folder) / _harmless(PurePosixPath(self.member).name)
-            with open_archive(self.path) as archive:
-                member = archive.getinfo(self.member)
-                copy_member(self.path, archive, member, target)
-            yield target
-
-
-def _harmless(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-100:] or "member"
+        with self.packed.copied_out(self.path) as copy:
+            yield copy
 
 
 def find_sources(paths: Sequence[Path]) -> tuple[list[ClientSource], list[LeftOut]]:
@@ -164,9 +153,9 @@ def _nothing_found(paths: Sequence[Path], passed_over: Sequence[LeftOut]) -> str
 
 
 def _refuse_repeated(sources: Sequence[ClientSource]) -> None:
-    places = Counter((os.path.realpath(s.path), s.member, s.part) for s in sources)
+    places = Counter((os.path.realpath(s.path), s.packed, s.part) for s in sources)
     for source in sources:
-        if places[os.path.realpath(source.path), source.member, source.part] > 1:
+        if places[os.path.realpath(source.path), source.packed, source.part] > 1:
             raise InvalidArgumentError(f"{source.name} is named twice; name every file once.")
 
 
@@ -268,7 +257,7 @@ def _without_parts(
     """Without the shards that an index speaks of, and all but the latest of a checkpoint."""
     parts: dict[Path, str] = {}
     for source in sources:
-        if source.path.name == _STATE:
+        if source.path.name == STATE:
             parts[source.path] = "it only names a checkpoint"
             parts.update(_earlier_states(source.path))
         elif source.path.name.endswith(".index.json"):
@@ -281,27 +270,17 @@ def _without_parts(
 
 def _earlier_states(state: Path) -> dict[Path, str]:
     with storage_errors(state, "read"):
-        lines = state.read_text("utf-8", "replace")[:1_000_000].splitlines()
-    named = [re.fullmatch(r'(\w+): "(.+)"', line.strip()) for line in lines]
-    names = [(m[1], Path(m[2]).name) for m in named if m]
-    latest = {name for key, name in names if key == "model_checkpoint_path"}
-    return {
-        state.with_name(f"{name}.index"): "an earlier state of the same checkpoint"
-        for key, name in names
-        if key == "all_model_checkpoint_paths" and name not in latest
-    }
+        text = state.read_text("utf-8", "replace")[:1_000_000]
+    reason = "an earlier state of the same checkpoint"
+    return {state.with_name(f"{name}.index"): reason for name in earlier_states(text)}
 
 
 def _in_archive(path: Path) -> tuple[list[ClientSource], list[LeftOut]]:
-    """The files in a zip; what they are shows when they are copied out, one by one."""
-    with open_archive(path) as archive:
-        members = archive_members(path, archive)
+    models, passed_over = packed_models(path)
     sources = [
-        ClientSource(f"{path.name}/{member.filename}", path, member.filename, named=False)
-        for member in members
-        if not any(step.startswith((".", "__")) for step in PurePosixPath(member.filename).parts)
+        ClientSource(f"{path.name}/{model.name}", path, model, named=False) for model in models
     ]
-    return in_natural_order(sources), []
+    return in_natural_order(sources), passed_over
 
 
 # --- what the names say -----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Files that TensorFlow 2.14 and its Keras write, and what they make of ours."""
 
 import pickle
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,11 +154,46 @@ def test_checkpoints_and_saved_models(saved, tmp_path, source, kind):
     assert reasons["a counter"] == (2 if source.startswith("training") else 0)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("weights", "all.zip/weights/model.ckpt.index"),
+        ("training", "all.zip/training/ckpt-2.index"),
+        ("saved", "all.zip/saved"),
+    ],
+)
+def test_the_same_in_a_zip(saved, tmp_path, folder, name):
+    packed = shutil.make_archive(str(tmp_path / "all"), "zip", saved.folder, folder)
+    report = import_clients([Path(packed)], tmp_path / "zip.h5")
+    straight = import_clients([saved.folder / folder], tmp_path / "folder.h5")
+
+    (client,), (other,) = report.clients, straight.clients
+    assert (client.source, client.format) == (name, other.format)
+    assert client.left_out == other.left_out
+    with WeightDataset(tmp_path / "zip.h5") as one, WeightDataset(tmp_path / "folder.h5") as two:
+        assert one.signature == two.signature
+        assert_same(dict(one.round().clients[client.id]), dict(two.round().clients[other.id]))
+
+
+def test_clients_in_folders_of_a_zip(saved, tmp_path):
+    for site in ("north", "south"):
+        shutil.copytree(saved.folder / "weights", tmp_path / "sites" / site)
+    packed = shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path / "sites")
+    report = import_clients([Path(packed)], tmp_path / "out.h5")
+    assert [client.id for client in report.clients] == ["north", "south"]
+    assert {item.reason for item in report.passed_over} == {
+        "part of a checkpoint",
+        "it only names a checkpoint",
+    }
+
+
 def test_earlier_states_of_a_checkpoint_are_passed_over(saved, tmp_path):
-    report = import_clients([saved.folder / "training"], tmp_path / "out.h5")
-    assert [client.source for client in report.clients] == ["training/ckpt-2.index"]
-    reasons = {item.source: item.reason for item in report.passed_over}
-    assert reasons["training/ckpt-1.index"] == "an earlier state of the same checkpoint"
+    packed = Path(shutil.make_archive(str(tmp_path / "all"), "zip", saved.folder, "training"))
+    for named, place in ((saved.folder / "training", "training"), (packed, "all.zip/training")):
+        report = import_clients([named], tmp_path / f"{named.stem}.h5")
+        assert [client.source for client in report.clients] == [f"{place}/ckpt-2.index"]
+        reasons = {item.source: item.reason for item in report.passed_over}
+        assert reasons[f"{place}/ckpt-1.index"] == "an earlier state of the same checkpoint"
 
 
 def test_checkpoints_of_tensorflow_1_leave_their_slots_out(tmp_path):
