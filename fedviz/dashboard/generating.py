@@ -232,8 +232,7 @@ def progress_and_outcome() -> None:
         st.success(wording.generated(dataset), icon=":material/check:")
     with st.container(horizontal=True, gap="small"):
         if st.button("Look at it", icon=":material/dataset:", type="primary"):
-            state.ask_for(path.name)
-            st.switch_page("pages/overview.py")
+            state.look_at(path.name)
         st.download_button(
             "Download",
             path.read_bytes,

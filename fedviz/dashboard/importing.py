@@ -20,10 +20,10 @@ _MOST_ROWS = 200
 _FORMATS = (
     ("Keras", ".h5, .hdf5, .weights.h5, .keras", "weights only; the optimizer's state is left out"),
     ("NumPy", ".npz", "also Flower's arr_0, arr_1 and so on"),
-    ("safetensors", ".safetensors", "PyTorch, JAX and others; sharded ones by the command"),
-    ("TensorFlow", "by the command", "checkpoints and SavedModel folders"),
+    ("safetensors", ".safetensors", "PyTorch, JAX and others; sharded ones as a zip"),
+    ("TensorFlow", "a zip of each", "checkpoints and SavedModel folders"),
     ("fedviz", ".h5", "every client of its last round"),
-    ("zip", ".zip", "one file for each client"),
+    ("zip", ".zip", "one model for each client, or a single one"),
 )
 
 
@@ -106,8 +106,7 @@ def progress_and_outcome() -> ImportReport | None:
         return None
     report: ImportReport = job.result()
     if st.button("Look at it", icon=":material/dataset:", type="primary"):
-        state.ask_for(report.out.name)
-        st.switch_page("pages/overview.py")
+        state.look_at(report.out.name)
     return report
 
 

@@ -7,7 +7,7 @@ browser shows the same.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
@@ -22,6 +22,7 @@ __all__ = [
     "ask_for",
     "choose",
     "keep",
+    "look_at",
     "mark_app_run",
     "run_app_first",
     "selection",
@@ -84,6 +85,15 @@ def ask_for(dataset: str) -> None:
     st.session_state["_asked_dataset"] = dataset
 
 
+def look_at(dataset: str) -> NoReturn:
+    """Go to the overview of a dataset, from a page without the breadcrumb.
+
+    By its address: what code sets in a widget that is not drawn yet reaches no URL, and the next
+    page could fall back to the first dataset.
+    """
+    st.switch_page("pages/overview.py", query_params={"dataset": dataset})
+
+
 def choose(levels: tuple[str, ...]) -> None:
     """Draw the breadcrumb with these levels and keep what it selects."""
     st.session_state["_selection"] = None
@@ -143,9 +153,7 @@ def _crumb(level: str, options: list[Any]) -> Any:
     if level in _PREFIXES:
         st.markdown(f":gray[{_PREFIXES[level]}]", width="content")
     _say_if_unknown(level, options)
-    kept = st.session_state.get(f"_kept_{level}")
-    if level not in st.session_state and level not in st.query_params and kept in options:
-        st.session_state[level] = kept
+    _hold(level, options)
     value = st.selectbox(
         level,
         options,
@@ -156,6 +164,17 @@ def _crumb(level: str, options: list[Any]) -> Any:
     )
     st.session_state[f"_kept_{level}"] = value
     return value
+
+
+def _hold(level: str, options: list[Any]) -> None:
+    """Tell the browser what is selected, where its address does not.
+
+    A click on another page's link may reach the server before the browser has taken up the
+    selection: it would draw the first option, and its next run would select that (Streamlit 1.60).
+    """
+    held = st.session_state.get(level, st.session_state.get(f"_kept_{level}"))
+    if level not in st.query_params and held in options:
+        st.session_state[level] = held
 
 
 def _say_if_unknown(level: str, options: list[Any]) -> None:

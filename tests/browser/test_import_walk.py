@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def test_five_keras_files_become_an_average(page, dashboard, open_page):
     page.get_by_role("button", name="Look at it").click()
     expect(answer(page)).to_contain_text("Five clients, one signature")
     open_page("Signatures")
+    expect(page).to_have_url(re.compile(r"\?dataset=imported.*\.h5"))
     expect(answer(page)).to_contain_text("All 5 clients agree")
     average(page, dashboard, open_page)
     open_page("Heatmaps")

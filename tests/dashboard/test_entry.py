@@ -52,3 +52,12 @@ def test_a_server_s_first_visitor_may_open_any_page(data_dir, name):
     assert not app.exception
     assert app.title[0].value.lower() == name
     assert app.header[0].value
+
+
+def test_a_selection_that_the_address_lacks_is_told_to_the_browser(open_page):
+    """Else a browser that was clicked on early draws the first dataset, and then selects it."""
+    page = open_page(dataset="digits-cnn.h5")
+    page.app.query_params.clear()
+    page.go_to("signatures")
+    chosen = page.app.selectbox(key="dataset").proto
+    assert (chosen.set_value, chosen.raw_value) == (True, "digits-cnn.h5")
