@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 from fedviz.errors import InvalidArgumentError, SignatureError
 from fedviz.signature import Signature, TensorSpec, compare_signatures
 from fedviz.tff_types import (
-    DEEPEST_NESTING,
-    DTYPE_NAMES,
-    LONGEST_TEXT,
     AbstractType,
     FederatedType,
     FunctionType,
@@ -29,6 +26,8 @@ from fedviz.tff_types import (
     parse_type,
     signature_of,
 )
+from fedviz.tff_types.parsing import DEEPEST_NESTING, LONGEST_TEXT
+from fedviz.tff_types.types import DTYPE_NAMES
 
 KERNEL = TensorType("float32", (5, 10))
 BIAS = TensorType("float32", (10,))
