@@ -26,7 +26,6 @@ _LARGEST_RATIO = 1100
 
 _HEAP_MARK = b"GCOL\x01"
 _HEAP_HEAD = struct.Struct("<8xQ")
-_HEAP_OBJECT = struct.Struct("<H6xQ")
 _SMALLEST_HEAP = 4096
 
 
@@ -112,26 +111,13 @@ def _refuse_broken_heaps(path: Path, file: h5py.File) -> None:
 
 
 def _is_sound_heap(content: mmap.mmap, start: int) -> bool:
-    """Whether the objects of a global heap fill it; true too for what HDF5 takes for no heap.
-
-    References
-    ----------
-    HDF5 File Format Specification Version 3.0, section III.E, Global Heap.
-    """
+    """Whether the objects of a global heap fill it; true too for what HDF5 takes for no heap."""
     if start + _HEAP_HEAD.size > len(content):
         return True
     (size,) = _HEAP_HEAD.unpack_from(content, start)
     if not _SMALLEST_HEAP <= size <= len(content) - start:
         return True
-    at, end = start + _HEAP_HEAD.size, start + size
-    while end - at >= _HEAP_OBJECT.size:
-        index, length = _HEAP_OBJECT.unpack_from(content, at)
-        # Index 0 is the free space, whose size counts its own head.
-        taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
-        if not _HEAP_OBJECT.size <= taken <= end - at:
-            return False
-        at += taken
-    return True
+    return layout.heap_objects(content, start, start + size) is not None
 
 
 def find_tensor(
