@@ -5,19 +5,18 @@ A file appears complete or not at all.
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 from numpy.lib import format as npy
 
-from fedviz.errors import InvalidArgumentError, storage_errors
+from fedviz.errors import InvalidArgumentError
+from fedviz.files import complete_or_absent
 
-__all__ = ["NUMPY_FORMATS", "complete_or_absent", "export_weights"]
+__all__ = ["NUMPY_FORMATS", "export_weights"]
 
 
 def export_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
@@ -44,21 +43,6 @@ def export_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
         )
     with complete_or_absent(path) as temporary:
         write(temporary, weights)
-
-
-@contextlib.contextmanager
-def complete_or_absent(path: Path) -> Iterator[Path]:
-    """A name to write under, in a folder of its own; the file then takes the name it is meant for.
-
-    The temporary name has the same ending, which some libraries choose the format by.
-    """
-    with (
-        storage_errors(path, "write"),
-        tempfile.TemporaryDirectory(prefix=".fedviz-", dir=path.parent) as folder,
-    ):
-        temporary = Path(folder) / path.name
-        yield temporary
-        temporary.replace(path)
 
 
 def _write_npz(path: Path, weights: Mapping[str, np.ndarray]) -> None:

@@ -13,15 +13,12 @@ import datetime
 import hashlib
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import filelock
 import h5py
 import numpy as np
 
@@ -30,12 +27,12 @@ from fedviz._version import PRODUCER
 from fedviz.dataset import WeightDataset
 from fedviz.errors import (
     InvalidArgumentError,
-    LockedFileError,
     SignatureError,
     UnknownNameError,
     located,
     storage_errors,
 )
+from fedviz.files import copy_content, flush_to_disk, sole_writer, temporary_beside
 from fedviz.records import ClientRecord, InjectedFault, Metric
 from fedviz.signature import Signature, is_storable_text
 
@@ -114,10 +111,10 @@ class WeightDatasetWriter:
             raise InvalidArgumentError(f"cannot write {self.path.name}: it is a folder.")
         # The lock would make the folder: a mistyped path would then pass for a new one.
         self.path.parent.stat()
-        self._resources.enter_context(_sole_writer(self.path))
-        self._temporary = self._resources.enter_context(_temporary_beside(self.path))
+        self._resources.enter_context(sole_writer(self.path))
+        self._temporary = self._resources.enter_context(temporary_beside(self.path))
         if self._base is not None:
-            _copy(self._base, self._temporary)
+            copy_content(self._base, self._temporary)
         self._file = layout.create_file(self._temporary, "w" if self._base is None else "r+")
         self._resources.callback(_close_quietly, self._file)
         if self._base is None:
@@ -147,9 +144,9 @@ class WeightDatasetWriter:
 
     def _commit(self) -> None:
         self._file.close()
-        _flush_to_disk(self._temporary)
+        flush_to_disk(self._temporary)
         self._temporary.replace(self.path)
-        _flush_to_disk(self.path.parent)
+        flush_to_disk(self.path.parent)
 
     @contextlib.contextmanager
     def round(
@@ -438,84 +435,6 @@ def _digest(arrays: Sequence[np.ndarray]) -> str:
     for array in arrays:
         digest.update(layout.stored_bytes(array))
     return digest.hexdigest()
-
-
-# --- files ------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _sole_writer(path: Path) -> Iterator[None]:
-    """Hold the lock of a dataset; it lies beside the file while the file is being written."""
-    lock_path = path.with_name(f".{path.name}.lock")
-    lock = filelock.FileLock(lock_path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise LockedFileError(
-            f"{path.name} is locked: another process is writing it. Wait until it is done, "
-            "or end it."
-        ) from error
-    try:
-        yield
-    finally:
-        # Whoever opened this very file before it was unlinked finds that it has no name any more
-        # and starts over.
-        lock_path.unlink(missing_ok=True)
-        lock.release()
-
-
-@contextlib.contextmanager
-def _temporary_beside(path: Path) -> Iterator[Path]:
-    """A name to write under. What a killed writer left of its own is removed first."""
-    prefix = f".{path.name}."
-    for left in path.parent.glob(f"{_escaped(prefix)}*.partial"):
-        left.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    temporary.chmod(_mode_for(path))
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _escaped(prefix: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", prefix)
-
-
-def _mode_for(path: Path) -> int:
-    """Permissions of the file that is replaced, or what a new file would get."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file's content; shares the blocks where the file system can."""
-    with source.open("rb") as src, target.open("wb") as dst:
-        remaining = os.fstat(src.fileno()).st_size
-        try:
-            while remaining:
-                copied = os.copy_file_range(src.fileno(), dst.fileno(), remaining)
-                if copied == 0:
-                    break
-                remaining -= copied
-        except OSError:
-            src.seek(0)
-            dst.seek(0)
-            dst.truncate()
-            shutil.copyfileobj(src, dst, 16 * 2**20)
-
-
-def _flush_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _close_quietly(file: h5py.File) -> None:

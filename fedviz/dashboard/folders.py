@@ -14,7 +14,7 @@ import platformdirs
 
 from fedviz.dataset import WeightDataset
 from fedviz.errors import InvalidArgumentError, UnknownNameError, storage_errors
-from fedviz.exporters import complete_or_absent
+from fedviz.files import complete_or_absent
 
 __all__ = [
     "data_folder",

@@ -10,7 +10,8 @@ from fedviz.dashboard import folders
 from fedviz.dashboard.tasks import AverageOutcome
 from fedviz.dataset import Aggregate, WeightDataset
 from fedviz.errors import storage_errors
-from fedviz.exporters import complete_or_absent, export_weights
+from fedviz.exporters import export_weights
+from fedviz.files import complete_or_absent
 from fedviz.writer import WeightDatasetWriter
 
 __all__ = ["exported", "save_aggregate"]

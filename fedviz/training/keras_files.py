@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fedviz.errors import InvalidArgumentError
-from fedviz.exporters import complete_or_absent
+from fedviz.files import complete_or_absent
 from fedviz.training.keras_models import ModelSource, build_model
 from fedviz.training.keras_weights import Weights, assign_weights, signature_of
 
