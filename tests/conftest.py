@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from fedviz.signature import Signature, TensorSpec
 from fedviz.writer import ClientEntry, WeightDatasetWriter
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("fedviz", deadline=None)
+settings.load_profile("fedviz")
 
 SIGNATURE = Signature(
     (

@@ -312,9 +312,7 @@ def faulty(name, weights, kinds):
     return weights
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.lists(st.sampled_from(FAULTS), max_size=3), min_size=1, max_size=4),
     st.booleans(),

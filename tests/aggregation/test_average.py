@@ -114,7 +114,7 @@ def test_mean_of_equal_clients_is_that_client(path):
 SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     clients=st.lists(
         st.tuples(st.integers(0, 10**9), st.lists(finite_float32, min_size=3, max_size=3)),

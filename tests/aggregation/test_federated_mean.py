@@ -47,7 +47,7 @@ def test_in_memory_by_hand():
     assert (kernel.dtype, bias.dtype) == (np.float32, np.float16)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     weights=st.lists(st.integers(0, 10**6), min_size=NUM_CLIENTS, max_size=NUM_CLIENTS).filter(any),
     num_shards=st.integers(1, 8),
