@@ -132,7 +132,8 @@ def command() -> None:
     "faults",
     multiple=True,
     metavar="CLIENT:KIND[:ARG]",
-    help="Inject a fault, such as c03:transpose or c07:nan:0.01; may be repeated.",
+    help="Inject a fault, such as c03:transpose, c07:nan:0.01 or c08:inner-product:2; may be "
+    "repeated.",
 )
 @click.option("--seed", default=0, show_default=True)
 def generate(out: Path, faults: tuple[str, ...], **options: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,29 +12,64 @@ import numpy as np
 
 from fedviz.aggregation.aggregators import known_aggregator
 from fedviz.aggregation.average import AverageResult, average
-from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
+from fedviz.aggregation.cohort import WEIGHTINGS, Cohort, Divergent, validated_cohort
 from fedviz.aggregation.mappable import mappable, mapped_stacks
-from fedviz.analysis.gram import gram_matrix, leave_one_out_influence
+from fedviz.analysis.gram import gram_matrix, leave_one_out_influence, pairwise_distances
 from fedviz.dataset import WeightDataset
 from fedviz.describe import table_text
-from fedviz.errors import FedvizError, InvalidArgumentError
+from fedviz.errors import FedvizError, InvalidArgumentError, JobCancelledError, UnknownNameError
 from fedviz.progress import Progress, ProgressCallback, silent
 from fedviz.results import aggregate_name, measured
 from fedviz.signature import Signature
 
-__all__ = ["Candidate", "Comparison", "Contender", "compare", "comparison_text", "parse_candidate"]
+__all__ = [
+    "DEFAULT_CANDIDATES",
+    "Candidate",
+    "Comparison",
+    "Contender",
+    "compare",
+    "comparison_text",
+    "parse_candidate",
+]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An aggregator with its parameters."""
+    """An aggregator with its parameters.
+
+    Parameters
+    ----------
+    aggregator : str
+    parameters : mapping of str to object
+    weighting : str
+        Its own, empty for that of the comparison.
+    """
 
     aggregator: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    weighting: str = ""
 
     def name(self, weighting: str) -> str:
-        """As the aggregate is called in a dataset."""
-        return aggregate_name(self.aggregator, weighting, self.parameters)
+        """As the aggregate is called in a dataset, in a comparison of that weighting."""
+        return aggregate_name(self.aggregator, self.weighting or weighting, self.parameters)
+
+    def __str__(self) -> str:
+        """As :func:`parse_candidate` reads it."""
+        own = {"weighting": self.weighting} if self.weighting else {}
+        settings = [f"{name}={value}" for name, value in {**self.parameters, **own}.items()]
+        return ":".join([self.aggregator, *settings])
+
+
+DEFAULT_CANDIDATES = (
+    Candidate("mean"),
+    Candidate("mean", weighting="uniform"),
+    Candidate("median"),
+    Candidate("trimmed-mean"),
+    Candidate("krum"),
+    Candidate("geometric-median"),
+    Candidate("robust"),
+)
+"""What is compared where nobody chose: the means, and one rule of each kind."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +130,16 @@ class Comparison:
         """Those that made a model: the rows of the distances."""
         return tuple(each for each in self.contenders if each.result is not None)
 
+    def without_models(self) -> Comparison:
+        """The same without the models' weights: a few numbers, cheap to keep and to send."""
+        contenders = tuple(
+            each
+            if each.result is None
+            else dataclasses.replace(each, result=dataclasses.replace(each.result, weights={}))
+            for each in self.contenders
+        )
+        return dataclasses.replace(self, contenders=contenders)
+
     def to_json(self) -> dict[str, Any]:
         """What ``fedviz compare --json`` prints."""
         names = [each.name for each in self.applied]
@@ -107,6 +153,7 @@ class Comparison:
                     "name": each.name,
                     "aggregator": each.candidate.aggregator,
                     "parameters": dict(each.candidate.parameters),
+                    "weighting": each.candidate.weighting or self.weighting,
                     "seconds": each.result.seconds if each.result else None,
                     "engine": each.result.engine if each.result else None,
                     "distance_to_server": to_server.get(each.name),
@@ -131,12 +178,12 @@ def _known_rows(values: np.ndarray) -> list[list[float | None]]:
 
 
 def parse_candidate(text: str) -> Candidate:
-    """A candidate as the command takes it: ``krum`` or ``krum:faulty=2``.
+    """A candidate as the command takes it: ``krum``, ``krum:f=2`` or ``mean:weighting=uniform``.
 
     Raises
     ------
     UnknownNameError
-        There is no such aggregator or parameter.
+        There is no such aggregator, parameter or weighting.
     InvalidArgumentError
         A parameter outside its range or without a value.
     """
@@ -148,7 +195,12 @@ def parse_candidate(text: str) -> Candidate:
         if not equals:
             raise InvalidArgumentError(f"{text}: expected {name}:PARAMETER=VALUE.")
         parameters[key] = value
-    return Candidate(name, rule.checked(parameters))
+    weighting = parameters.pop("weighting", "")
+    if weighting and weighting not in WEIGHTINGS:
+        raise UnknownNameError(
+            f"{text}: there is no weighting {weighting}; there are {', '.join(WEIGHTINGS)}."
+        )
+    return Candidate(name, rule.checked(parameters), weighting)
 
 
 def compare(
@@ -197,9 +249,9 @@ def compare(
     cohort = validated_cohort(dataset.round(round), weighting, divergent)
     contenders = []
     for done, candidate in enumerate(candidates):
-        progress(Progress(done, len(candidates) + 1, names[done]))
-        contenders.append(_contend(cohort, candidate, weighting, divergent, scored))
-    progress(Progress(len(candidates), len(candidates) + 1, "influence of each client"))
+        report = _part(progress, done, len(candidates) + 1, names[done])
+        contenders.append(_contend(cohort, candidate, weighting, divergent, scored, report))
+    report = _part(progress, len(candidates), len(candidates) + 1, "influence of each client")
     made = [each.result.weights for each in contenders if each.result is not None]
     return Comparison(
         round=cohort.round.number,
@@ -207,24 +259,47 @@ def compare(
         clients=cohort.ids,
         contenders=tuple(contenders),
         server_distances=_server_distances(cohort, made),
-        influence=_influence(cohort),
+        influence=_influence(cohort, report),
         **_distances(dataset.signature, made),
     )
 
 
+_STEPS = 1000
+
+
+def _part(progress: ProgressCallback, done: int, total: int, name: str) -> ProgressCallback:
+    """The callback of one part of the work; it has been told that the part begins."""
+
+    def report(inner: Progress) -> None:
+        steps = _STEPS * done + round(_STEPS * inner.fraction)
+        message = f"{name}: {inner.message}" if inner.message else name
+        progress(Progress(steps, _STEPS * total, message))
+
+    report(Progress(0, 1, ""))
+    return report
+
+
 def _contend(
-    cohort: Cohort, candidate: Candidate, weighting: str, divergent: Divergent, scored: bool
+    cohort: Cohort,
+    candidate: Candidate,
+    weighting: str,
+    divergent: Divergent,
+    scored: bool,
+    progress: ProgressCallback,
 ) -> Contender:
     name, dataset = candidate.name(weighting), cohort.round.dataset
     try:
         result = average(
             dataset,
             cohort.round.number,
-            weighting,
+            candidate.weighting or weighting,
             candidate.aggregator,
             candidate.parameters,
+            progress,
             divergent=divergent,
         )
+    except JobCancelledError:
+        raise
     except FedvizError as error:
         return Contender(name, candidate, None, error=str(error))
     metrics = measured(result, dataset, name) if scored else []
@@ -259,14 +334,18 @@ def _server_distances(cohort: Cohort, models: Sequence[Mapping[str, np.ndarray]]
     )
 
 
-def _influence(cohort: Cohort) -> np.ndarray:
+def _influence(cohort: Cohort, progress: ProgressCallback) -> np.ndarray:
     floats = [spec for spec in cohort.round.dataset.signature if spec.is_float]
-    with mappable(cohort) as mapped:
+    with mappable(cohort, progress) as mapped:
         stacks = mapped_stacks(mapped.round, floats)
         server = mapped.round.server
-        centre = None if server is None else {spec.name: server[spec.name] for spec in floats}
-        gram = gram_matrix(stacks, centre, per_tensor=False)
-    return leave_one_out_influence(gram.total, cohort.weights)
+        if server is None:
+            # Seen from the origin, the distances between alike models would drown.
+            gram = pairwise_distances(stacks, progress=progress).gram
+        else:
+            centre = {spec.name: server[spec.name] for spec in floats}
+            gram = gram_matrix(stacks, centre, per_tensor=False, progress=progress).total
+    return leave_one_out_influence(gram, cohort.weights)
 
 
 def comparison_text(found: Comparison) -> str:

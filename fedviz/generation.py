@@ -18,15 +18,8 @@ from fedviz.dataset import WeightDataset
 from fedviz.errors import InvalidArgumentError, UnknownNameError
 from fedviz.importers.template import read_template
 from fedviz.progress import Progress, ProgressCallback, silent
-from fedviz.records import FaultKind, InjectedFault
 from fedviz.signature import Signature
-from fedviz.synthesis.faults import (
-    Fault,
-    apply_fault,
-    faulty_signature,
-    is_structural,
-    parse_fault,
-)
+from fedviz.synthesis.injection import FaultInjection, faults_by_client
 from fedviz.synthesis.perturb import client_rng, perturb
 from fedviz.training.architectures import ARCHITECTURES, Architecture, architecture
 from fedviz.training.data import TrainingData, fit_to, load_data
@@ -42,9 +35,8 @@ __all__ = ["GenerateRequest", "Mode", "client_ids", "generate", "shares_of_clien
 
 Mode = str
 MODES = ("perturb", "train")
-# Spawn keys of random streams, beside those of the rounds, which count from 0.
+# Spawn key of a random stream, beside those of the rounds, which count from 0.
 _EXAMPLES_STREAM = 2**31
-_FAULT_STREAM = 2**31 + 1
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ class GenerateRequest:
                 f"learning_rate is {self.learning_rate}; expected a number above 0."
             )
         parse_partition(self.partition)
-        _faults_by_client(self.faults, client_ids(self.clients), self.mode)
+        faults_by_client(self.faults, client_ids(self.clients), trains=self.mode == "train")
 
 
 def client_ids(count: int) -> list[str]:
@@ -239,86 +231,6 @@ def _server_weights(request: GenerateRequest) -> tuple[list[np.ndarray], Signatu
     return weights.arrays, weights.signature
 
 
-# --- faults -----------------------------------------------------------------------------------
-
-
-def _faults_by_client(
-    texts: Sequence[str], clients: Sequence[str], mode: str
-) -> dict[str, list[Fault]]:
-    faults: dict[str, list[Fault]] = {}
-    for fault in map(parse_fault, texts):
-        if fault.client not in clients:
-            raise UnknownNameError(
-                f"fault {fault}: there is no client {fault.client}; there are {clients[0]} to "
-                f"{clients[-1]}."
-            )
-        if fault.kind is FaultKind.LABEL_FLIP and mode != "train":
-            raise InvalidArgumentError(
-                f"fault {fault}: labels are flipped before training; choose the mode train."
-            )
-        faults.setdefault(fault.client, []).append(fault)
-    return faults
-
-
-class _Faults:
-    """The faults of a request, applied to clients; gathers the ground truth."""
-
-    def __init__(
-        self, request: GenerateRequest, clients: Sequence[str], signature: Signature
-    ) -> None:
-        self._seed = request.seed
-        self._clients = clients
-        self._signature = signature
-        self._by_client = _faults_by_client(request.faults, clients, request.mode)
-        self._records: dict[tuple[str, int], InjectedFault] = {}
-        self.signatures = {c: self._signature_of(c) for c in clients}
-
-    def _signature_of(self, client: str) -> Signature | None:
-        faults = self._by_client.get(client, [])
-        if not any(is_structural(fault.kind) for fault in faults):
-            return None
-        signature = self._signature
-        for fault in faults:
-            signature = faulty_signature(fault, signature)
-        return signature
-
-    def apply(
-        self, client: str, weights: Sequence[np.ndarray], server: Sequence[np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        """A client's weights by name, with its faults in them."""
-        faulty = dict(zip(self._signature.names, weights, strict=True))
-        before = dict(zip(self._signature.names, server, strict=True))
-        # The same cells in every round: the ground truth is one for all of them.
-        rng = client_rng(self._seed, _FAULT_STREAM, self._clients.index(client))
-        for position, fault in enumerate(self._by_client.get(client, [])):
-            faulty, record = apply_fault(fault, faulty, before, rng)
-            self._records.setdefault((client, position), record)
-        return faulty
-
-    def corrupt(
-        self, _round: int, index: int, weights: list[np.ndarray], server: list[np.ndarray]
-    ) -> list[np.ndarray] | None:
-        """What a client submits during training; None where it cannot be averaged."""
-        client = self._clients[index]
-        if self.signatures[client] is not None:
-            return None
-        return list(self.apply(client, weights, server).values())
-
-    @property
-    def flipped(self) -> frozenset[int]:
-        """Indices of the clients whose labels are flipped before training."""
-        return frozenset(
-            i
-            for i, client in enumerate(self._clients)
-            if any(f.kind is FaultKind.LABEL_FLIP for f in self._by_client.get(client, []))
-        )
-
-    @property
-    def ground_truth(self) -> list[InjectedFault]:
-        """What was injected, in the clients' order."""
-        return [self._records[key] for key in sorted(self._records)]
-
-
 # --- perturbed --------------------------------------------------------------------------------
 
 
@@ -336,25 +248,28 @@ def _write_perturbed(
     progress: ProgressCallback,
 ) -> None:
     clients = client_ids(request.clients)
-    faults = _Faults(request, clients, signature)
+    faults = FaultInjection(
+        request.faults, clients, signature, request.seed, trains=request.mode == "train"
+    )
     entries = [
         ClientEntry(client, _drawn_examples(request.seed, i), faults.signatures[client])
         for i, client in enumerate(clients)
     ]
     total = request.rounds * request.clients
+
+    def noisy(number: int, i: int) -> list[np.ndarray]:
+        # Drawn anew where attackers look at it first: cheaper than keeping every client.
+        rng = client_rng(request.seed, number, i)
+        return perturb(server, signature, request.stddev, relative=request.relative, rng=rng)
+
     with WeightDatasetWriter(path, signature, _recipe(request)) as writer:
         for number in range(request.rounds):
+            honest = faults.honest((c, noisy(number, i)) for i, c in enumerate(clients))
             with writer.round(entries, server) as round_:
                 for i, client in enumerate(clients):
                     progress(Progress(number * len(clients) + i, total, f"perturbing {client}"))
-                    noisy = perturb(
-                        server,
-                        signature,
-                        request.stddev,
-                        relative=request.relative,
-                        rng=client_rng(request.seed, number, i),
-                    )
-                    round_.write_client(client, faults.apply(client, noisy, server))
+                    made = faults.apply(client, noisy(number, i), server, number, honest)
+                    round_.write_client(client, made)
         _write_ground_truth(writer, faults)
 
 
@@ -394,7 +309,9 @@ def _generate_trained(request: GenerateRequest, path: Path, progress: ProgressCa
     data = fit_to(data, tuple(model.input_shape[1:]), int(model.output_shape[-1]))
     signature = initial_weights(source, request.seed).signature
     clients = client_ids(request.clients)
-    faults = _Faults(request, clients, signature)
+    faults = FaultInjection(
+        request.faults, clients, signature, request.seed, trains=request.mode == "train"
+    )
     rounds = train_rounds(
         source,
         data,
@@ -434,17 +351,17 @@ def _generate_trained(request: GenerateRequest, path: Path, progress: ProgressCa
 
 
 def _submissions(
-    trained: TrainedRound, clients: Sequence[str], faults: _Faults
+    trained: TrainedRound, clients: Sequence[str], faults: FaultInjection
 ) -> Iterator[tuple[str, Sequence[np.ndarray] | dict[str, np.ndarray]]]:
     """What each client hands in; a structural fault comes on top of honest weights."""
     for client, weights in zip(clients, trained.clients, strict=True):
         if faults.signatures[client] is None:
             yield client, weights
         else:
-            yield client, faults.apply(client, weights, trained.server)
+            yield client, faults.apply(client, weights, trained.server, trained.number)
 
 
-def _write_ground_truth(writer: WeightDatasetWriter, faults: _Faults) -> None:
+def _write_ground_truth(writer: WeightDatasetWriter, faults: FaultInjection) -> None:
     if faults.ground_truth:
         writer.write_ground_truth(faults.ground_truth)
 

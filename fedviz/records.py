@@ -58,13 +58,17 @@ class FaultKind(StrEnum):
     SCALE = "scale"
     SIGN_FLIP = "sign-flip"
     LABEL_FLIP = "label-flip"
+    GAUSSIAN = "gaussian"
+    LITTLE_IS_ENOUGH = "little-is-enough"
+    INNER_PRODUCT = "inner-product"
 
 
 @dataclass(frozen=True)
 class InjectedFault:
     """Ground truth: what was done to which client, in every round, and to which tensors.
 
-    ``argument`` is the kind's own: a factor, a dtype, a share of cells; empty for its default.
+    ``argument`` is the kind's own: a factor, a dtype, a share of cells, a deviation; empty for its
+    default.
     ``tensors`` is empty where the fault concerns the whole model.
     """
 

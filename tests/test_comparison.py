@@ -5,9 +5,15 @@ import pytest
 from click.testing import CliRunner
 
 from fedviz.cli import command
-from fedviz.comparison import Candidate, compare, comparison_text, parse_candidate
+from fedviz.comparison import (
+    DEFAULT_CANDIDATES,
+    Candidate,
+    compare,
+    comparison_text,
+    parse_candidate,
+)
 from fedviz.dataset import WeightDataset
-from fedviz.errors import InvalidArgumentError, UnknownNameError
+from fedviz.errors import InvalidArgumentError, JobCancelledError, UnknownNameError
 from tests.aggregation.helpers import f32, write_round
 
 CLIENTS = [
@@ -58,6 +64,48 @@ def test_without_a_server_model_and_without_tff(tmp_path):
     assert found.contenders[0].result.engine == "NumPy"
 
 
+def test_each_may_have_a_weighting_of_its_own(tmp_path):
+    path = write_round(tmp_path / "a.h5", CLIENTS, num_examples=[6, 3, 1], server=SERVER)
+    rules = [Candidate("geometric-median"), Candidate("geometric-median", weighting="uniform")]
+    with WeightDataset(path) as dataset:
+        found = compare(dataset, rules)
+
+    assert [each.name for each in found.applied] == ["geometric-median", "geometric-median-uniform"]
+    weighted, uniform = (each.result for each in found.applied)
+    # More than half of the weight is in the first client, where the weighted median then lies.
+    np.testing.assert_allclose(weighted.weights["w"], CLIENTS[0]["w"], atol=1e-4)
+    assert uniform.weights["w"][0] > 1.2
+    assert found.to_json()["aggregators"][1]["weighting"] == "uniform"
+    assert str(rules[1]) == "geometric-median:weighting=uniform"
+    assert found.without_models().contenders[0].result.weights == {}
+
+
+def test_influence_without_a_server_model_does_not_drown(tmp_path):
+    # Far from the origin and one apart: in float32 their squares are all the same.
+    far = [{"w": f32(2**20 + i, 2**22)} for i in (0, 1, 5)]
+    with WeightDataset(write_round(tmp_path / "a.h5", far)) as dataset:
+        found = compare(dataset, [Candidate("median")])
+    # Mean 2, without each: 3, 2.5 and 0.5.
+    np.testing.assert_allclose(found.influence, [1.0, 0.5, 1.5], rtol=1e-12)
+
+
+def test_progress_reaches_into_each_aggregator_and_cancels(path):
+    seen = []
+
+    def cancel(progress):
+        seen.append((progress.message, progress.fraction))
+        if progress.message.startswith("geometric-median: "):
+            raise JobCancelledError("cancelled")
+
+    rules = [Candidate("median"), Candidate("geometric-median")]
+    with WeightDataset(path) as dataset, pytest.raises(JobCancelledError):
+        compare(dataset, rules, progress=cancel)
+    fractions = [fraction for _, fraction in seen]
+    assert fractions == sorted(fractions)
+    assert seen[0] == ("median", 0.0)
+    assert ("geometric-median", 1 / 3) in [(m, pytest.approx(f, abs=1e-3)) for m, f in seen]
+
+
 @pytest.mark.parametrize("rules", [[], [Candidate("median"), Candidate("median")]])
 def test_each_once(path, rules):
     with WeightDataset(path) as dataset, pytest.raises(InvalidArgumentError, match="each once"):
@@ -67,6 +115,11 @@ def test_each_once(path, rules):
 def test_candidates_of_the_command():
     assert parse_candidate("krum:f=2") == Candidate("krum", {"f": 2})
     assert parse_candidate("multi-krum:f=1:m=n-f") == Candidate("multi-krum", {"f": 1, "m": "n-f"})
+    uniform = Candidate("mean", weighting="uniform")
+    assert parse_candidate("mean:weighting=uniform") == uniform
+    assert all(parse_candidate(str(each)) == each for each in DEFAULT_CANDIDATES)
+    with pytest.raises(UnknownNameError, match="no weighting half; there are num_examples, unif"):
+        parse_candidate("mean:weighting=half")
     with pytest.raises(UnknownNameError, match="no aggregator best; there are mean, "):
         parse_candidate("best")
     with pytest.raises(UnknownNameError, match="krum has no parameter g; it has f"):

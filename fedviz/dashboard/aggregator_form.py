@@ -14,7 +14,7 @@ from fedviz.dashboard.state import Selection
 from fedviz.errors import FedvizError
 from fedviz.parameters import Choice, Parameter
 
-__all__ = ["ChosenRule", "choose"]
+__all__ = ["ChosenRule", "choose", "fields"]
 
 
 @dataclass(frozen=True)
@@ -55,21 +55,33 @@ def _explain(rule: Aggregator) -> None:
 
 
 def _parameters(rule: Aggregator) -> tuple[dict[str, Any], bool]:
-    """Those that differ from their defaults, and whether all are within their ranges."""
     if not rule.parameters:
         return {}, True
+    with st.expander("Parameters", icon=":material/tune:", type="compact"):
+        return fields(rule)
+
+
+def fields(rule: Aggregator) -> tuple[dict[str, Any], bool]:
+    """A field for each parameter.
+
+    Returns
+    -------
+    given : dict of str to object
+        Those that differ from their defaults.
+    valid : bool
+        Whether all are within their ranges; where one is not, it says so itself.
+    """
     given: dict[str, Any] = {}
     valid = True
-    with st.expander("Parameters", icon=":material/tune:", type="compact"):
-        for parameter in rule.parameters:
-            value = _field(rule, parameter)
-            if str(value) == str(parameter.default):
-                continue
-            try:
-                given[parameter.name] = parameter.checked(value)
-            except FedvizError as error:
-                st.error(widgets.literal(str(error)))
-                valid = False
+    for parameter in rule.parameters:
+        value = _field(rule, parameter)
+        if str(value) == str(parameter.default):
+            continue
+        try:
+            given[parameter.name] = parameter.checked(value)
+        except FedvizError as error:
+            st.error(widgets.literal(str(error)))
+            valid = False
     return given, valid
 
 

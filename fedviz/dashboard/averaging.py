@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +23,7 @@ __all__ = [
     "aggregate_table",
     "fresh_outcome",
     "invitation",
+    "measurement_table",
     "measurements",
     "outcome_actions",
     "rule",
@@ -175,14 +178,18 @@ def measurements(chosen: Selection, outcome: AverageOutcome | None) -> None:
     aggregate = _fresh(outcome) or chosen.round.aggregates.get(chosen.aggregate or "")
     if aggregate is None:
         return
-    found = {**aggregate.parameters, **aggregate.measurements}
+    measurement_table(aggregate.name, {**aggregate.parameters, **aggregate.measurements})
+
+
+def measurement_table(name: str, found: Mapping[str, Any]) -> None:
+    """Parameters and measurements by their names, folded."""
     rows = [
-        {"": wording.plain_text(name), "value": wording.plain(_short(value))}
-        for name, value in found.items()
+        {"": wording.plain_text(key), "value": wording.plain(_short(value))}
+        for key, value in found.items()
         if value not in (None, "", [], {})
     ]
     with st.expander(
-        f"Parameters and measurements of {widgets.literal(aggregate.name)}",
+        f"Parameters and measurements of {widgets.literal(name)}",
         icon=":material/monitoring:",
         type="compact",
     ):

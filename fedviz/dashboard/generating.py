@@ -168,7 +168,8 @@ def _choose_faults(clients: int) -> tuple[str, ...]:
     with st.expander("Inject faults", icon=":material/science:", type="compact"):
         st.markdown(
             ":small[:gray[One row a fault. The argument is optional: a tensor's name, a dtype, a "
-            "share of cells, or a factor, as the kind takes it.]]"
+            "share of cells, a factor, or a deviation, as the kind takes it. Clients with "
+            "little-is-enough or inner-product collude: they know what the others trained.]]"
         )
         rows = st.data_editor(
             pd.DataFrame({"client": [], "kind": [], "argument": []}, dtype="str"),

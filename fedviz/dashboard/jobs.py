@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -9,9 +10,10 @@ import streamlit as st
 from fedviz.dashboard import cache, widgets
 from fedviz.dashboard.engine import Engine, Job, JobState, Task
 
-__all__ = ["current", "forget", "panel", "start"]
+__all__ = ["current", "forget", "latest", "panel", "start", "start_beside"]
 
 _POLL_SECONDS = 0.4
+_KEPT = 16
 _WITHOUT_TENSORFLOW = frozenset({"import_job"})
 
 
@@ -23,6 +25,22 @@ def start(slot: str, title: str, task: Task, *arguments: Any) -> None:
     """Start a job; ``slot`` is where this session keeps it."""
     forget(slot)
     st.session_state[slot] = _engine(slot).submit(slot, title, task, *arguments).id
+
+
+def start_beside(slot: str, title: str, task: Task, *arguments: Any) -> None:
+    """Start a job, and keep the results of those before it; of many, the latest."""
+    engine = _engine(slot)
+    ended = [job for job in list(engine.jobs.values()) if job.kind == slot and not job.active]
+    for job in ended[: max(0, len(ended) - _KEPT)]:
+        engine.forget(job)
+    st.session_state[slot] = engine.submit(slot, title, task, *arguments).id
+
+
+def latest(slot: str, fits: Callable[[Any], bool]) -> Job | None:
+    """The newest finished job of a slot whose result fits, of any session: it survives reloads."""
+    jobs = [job for job in list(_engine(slot).jobs.values()) if job.kind == slot]
+    done = (job for job in reversed(jobs) if job.state is JobState.DONE)
+    return next((job for job in done if fits(job.result())), None)
 
 
 def current(slot: str) -> Job | None:

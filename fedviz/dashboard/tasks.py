@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedviz.analysis.numpy_averaging import ClientModel
+from fedviz.comparison import Comparison, compare, parse_candidate
 from fedviz.dataset import FileIdentity, WeightDataset
 from fedviz.errors import InvalidArgumentError
 from fedviz.generation import GenerateRequest, generate
@@ -24,8 +25,10 @@ from fedviz.writer import WeightDatasetWriter
 
 __all__ = [
     "AverageOutcome",
+    "CompareOutcome",
     "TffAnswer",
     "run_average",
+    "run_compare",
     "run_generate",
     "run_import",
     "run_repair",
@@ -123,6 +126,40 @@ def run_average(
         result.engine,
         result.seconds,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class CompareOutcome:
+    """A comparison, and which clients it is of: by their file, and by what they hold."""
+
+    path: Path
+    digests: tuple[str, ...]
+    found: Comparison
+
+
+def run_compare(
+    path: Path,
+    round_number: int,
+    candidates: Sequence[str],
+    weighting: str,
+    leave_out: bool,
+    *,
+    folder: Path,
+    progress: ProgressCallback,
+) -> CompareOutcome:
+    """Apply several aggregators to a round; the models themselves are not kept."""
+    del folder
+    with WeightDataset(path) as dataset:
+        found = compare(
+            dataset,
+            [parse_candidate(text) for text in candidates],
+            round_number,
+            weighting,
+            progress,
+            divergent="leave-out" if leave_out else "refuse",
+        )
+        digests = tuple(record.digest for record in dataset.round(round_number).records)
+    return CompareOutcome(path, digests, found.without_models())
 
 
 @dataclass(frozen=True)

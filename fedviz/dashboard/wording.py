@@ -13,6 +13,7 @@ from fedviz.analysis.check_report import MismatchGroup
 from fedviz.analysis.courses import aggregate_scores, client_scores, metric_of
 from fedviz.analysis.health import RoundHealth
 from fedviz.analysis.statistics import RoundSummary
+from fedviz.dashboard.compared import Ranked
 from fedviz.dashboard.state import Selection
 from fedviz.dashboard.widgets import ACT, FINE, KNOW, Chip, literal
 from fedviz.dataset import Round, WeightDataset
@@ -26,6 +27,7 @@ from fedviz.signature import MismatchKind
 __all__ = [
     "averaging_answer",
     "clients_note",
+    "comparison_answer",
     "file_note",
     "generate_answer",
     "generated",
@@ -290,6 +292,29 @@ def averaging_answer(shown: AggregateComparison) -> str:
             rest += f", the server model before the round {decimals(shown.server)}"
         sentences.append(f"{rest}.")
     return " ".join(sentences)
+
+
+def comparison_answer(view: Ranked | None) -> str:
+    """Which aggregator did best, and which worst."""
+    if view is None:
+        return "What would another aggregator have made of these clients?"
+    count = counted(len(view.contenders) + len(view.failed), "aggregator")
+    if not view.contenders:
+        return f":red[None of {count}] could be applied to this round."
+    scores = view.scores("")
+    if not scores:
+        applied = counted(len(view.contenders), "aggregator")
+        return f"{applied} on the same clients; there are no held-out examples to score them."
+    best, worst = scores[0], scores[-1]
+    if best.value == worst.value:
+        return f"The {view.metric} of {count} is :green[**{decimals(best.value)}**]."
+    sentence = (
+        f"Of {count}, {plain_text(best.name)} does best, :green[**{decimals(best.value)}**]; "
+        f"{plain_text(worst.name)} does worst, {decimals(worst.value)}."
+    )
+    if view.server is not None:
+        sentence += f" The server model before the round: {decimals(view.server)}."
+    return sentence
 
 
 def named_percentage(share: float) -> str:

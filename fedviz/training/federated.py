@@ -29,13 +29,13 @@ from fedviz.training.keras_models import (
 )
 from fedviz.training.keras_weights import name_variables, signature_of
 
-__all__ = ["Corrupt", "LocalTraining", "TrainedRound", "train_rounds"]
+__all__ = ["Corrupt", "FederatedTraining", "LocalTraining", "TrainedRound", "train_rounds"]
 
 Arrays = list[NDArray[Any]]
 
-Corrupt = Callable[[int, int, Arrays, Arrays], Arrays | None]
-"""(round, client's index, its weights, the server model) → what the client submits, None where that
-cannot be averaged."""
+Corrupt = Callable[[int, Sequence[Arrays], Arrays], Sequence[Arrays | None]]
+"""(round, the clients' weights, the server model) → what each client submits, None where that
+cannot be averaged. All clients at once: attackers may know what the others trained."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def train_rounds(
     seed : int
         Of the first server model, and of the order of each client's examples.
     corrupt : callable, optional
-        Called with (round, client's index, its weights, the server model) for each client that has
-        trained; gives what the client submits instead, or None where that cannot be averaged.
+        Called with (round, the clients' weights, the server model) when all have trained; gives
+        what each client submits instead, or None where that cannot be averaged.
     flip_labels_of : collection of int
         Indices of the clients that train on flipped labels: ``num_classes - 1 - y``.
     client_ids : sequence of str, optional
@@ -166,7 +166,7 @@ def train_rounds(
     McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized Data,
     AISTATS 2017, algorithm 1, with all clients in every round.
     """
-    training = _Training(source, data, parts, local, seed, flip_labels_of)
+    training = FederatedTraining(source, data, parts, local, seed, flip_labels_of)
     if rounds < 1:
         raise InvalidArgumentError(f"rounds must be at least 1, found {rounds}")
     names = list(client_ids or (f"c{i:02d}" for i in range(len(parts))))
@@ -176,7 +176,7 @@ def train_rounds(
 
 
 def _rounds(
-    training: _Training,
+    training: FederatedTraining,
     rounds: int,
     corrupt: Corrupt | None,
     names: Sequence[str],
@@ -195,8 +195,12 @@ def _rounds(
     progress(Progress(rounds, rounds, f"{rounds} rounds trained"))
 
 
-class _Training:
-    """What stays the same in all rounds of one training."""
+class FederatedTraining:
+    """What stays the same in all rounds of one training.
+
+    :func:`train_rounds` goes through it round by round; another loop may aggregate as it likes.
+    The parameters are those of :func:`train_rounds`.
+    """
 
     def __init__(
         self,
@@ -205,7 +209,7 @@ class _Training:
         parts: Sequence[NDArray[Any]],
         local: LocalTraining,
         seed: int,
-        flip_labels_of: Collection[int],
+        flip_labels_of: Collection[int] = frozenset(),
     ) -> None:
         model = _outline(source)
         self.source = source
@@ -396,14 +400,12 @@ def _submitted(
     number: int, server: Arrays, trained: list[Arrays], corrupt: Corrupt | None
 ) -> tuple[list[Arrays], tuple[int, ...]]:
     """What each client submits, and who is left out of the aggregate."""
-    clients: list[Arrays] = []
-    left_out: list[int] = []
-    for client, weights in enumerate(trained):
-        submitted = weights if corrupt is None else corrupt(number, client, weights, server)
-        if submitted is None or not _all_finite(submitted):
-            left_out.append(client)
-        clients.append(weights if submitted is None else submitted)
-    return clients, tuple(left_out)
+    submitted = trained if corrupt is None else corrupt(number, trained, server)
+    left_out = tuple(i for i, own in enumerate(submitted) if own is None or not _all_finite(own))
+    clients = [
+        own if changed is None else changed for own, changed in zip(trained, submitted, strict=True)
+    ]
+    return clients, left_out
 
 
 def _all_finite(weights: Arrays) -> bool:

@@ -55,7 +55,7 @@ def test_a_fault_is_read_from_its_text_and_written_as_it(text, fault):
     [
         ("c03", InvalidArgumentError, "expected CLIENT:KIND"),
         (":nan", InvalidArgumentError, "found no client"),
-        ("c03:melt", UnknownNameError, "there are transpose, dtype, .*, label-flip$"),
+        ("c03:melt", UnknownNameError, "there are transpose, dtype, .*, inner-product$"),
         ("c03:nan:0", InvalidArgumentError, "share of cells above 0 and at most 1, found 0"),
         ("c03:inf:1.5", InvalidArgumentError, "found 1.5"),
         ("c03:nan:nan", InvalidArgumentError, "found nan"),

@@ -187,14 +187,13 @@ def test_corrupted_clients_are_averaged_where_they_can_be():
     data = data_of([[1], [1], [1], [1]], [[1], [2], [3], [4]], None)
     calls = []
 
-    def corrupt(number, client, weights, server):
-        calls.append((number, client, server[0].item()))
-        kernel, bias = weights
-        faults = {1: [-kernel, bias], 2: None, 3: [kernel * np.nan, bias]}
-        return faults.get(client, weights)
+    def corrupt(number, clients, server):
+        calls.append((number, len(clients), server[0].item()))
+        (first, bias), (second, _), _, (fourth, _) = clients
+        return [[first, bias], [-second, bias], None, [fourth * np.nan, bias]]
 
     (result,) = train(source, data, [np.array([i]) for i in range(4)], corrupt=corrupt)
-    assert calls == [(0, 0, 0.0), (0, 1, 0.0), (0, 2, 0.0), (0, 3, 0.0)]
+    assert calls == [(0, 4, 0.0)]
     # A step of 0.5 × 2 × target: the kernels are the targets.
     assert [client[0].item() for client in result.clients[:3]] == [1.0, -2.0, 3.0]
     assert np.isnan(result.clients[3][0]).all()
