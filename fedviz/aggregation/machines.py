@@ -1,0 +1,106 @@
+"""TFF workers on other machines: which there are, and whether they answer.
+
+This module loads neither TensorFlow nor TFF: the dashboard asks it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import grpc
+
+from fedviz.errors import InvalidArgumentError
+
+__all__ = ["CHANNEL_OPTIONS", "VARIABLE", "WorkerAddress", "listed_workers", "silence_of"]
+
+VARIABLE = "FEDVIZ_TFF_WORKERS"
+"""The environment variable that lists the workers of other machines."""
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    # A proxy for the web is no way to a machine of one's own.
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+@dataclass(frozen=True)
+class WorkerAddress:
+    """Where a worker of another machine listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def listed_workers(text: str | None = None) -> tuple[WorkerAddress, ...]:
+    """The workers that are to be used, in their order.
+
+    Parameters
+    ----------
+    text : str, optional
+        ``host:port,host:port,...``; by default what ``FEDVIZ_TFF_WORKERS`` says.
+
+    Returns
+    -------
+    tuple of WorkerAddress
+        None listed: everything runs in a worker of this machine.
+
+    Raises
+    ------
+    InvalidArgumentError
+        An entry is no ``host:port``, or stands there twice.
+    """
+    text = os.environ.get(VARIABLE, "") if text is None else text
+    entries = [entry.strip() for entry in text.split(",")]
+    addresses = [_parsed(entry) for entry in entries if entry]
+    for address in addresses:
+        if addresses.count(address) > 1:
+            raise InvalidArgumentError(f"{VARIABLE}: {address} is listed twice.")
+    return tuple(addresses)
+
+
+def _parsed(entry: str) -> WorkerAddress:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(f"//{entry}")
+        if parts.hostname and parts.port and parts.netloc == entry and "@" not in entry:
+            return WorkerAddress(parts.hostname, parts.port)
+    raise InvalidArgumentError(
+        f"{VARIABLE}: expected host:port,host:port,..., found {entry!r}; a port is a number from 1 "
+        "to 65535, an IPv6 address stands in brackets."
+    )
+
+
+def silence_of(address: WorkerAddress, seconds: float) -> str:
+    """Why a worker does not answer; empty if it does.
+
+    A connection is made and closed: nothing runs in the worker, and none of its connections is in
+    the way.
+
+    Parameters
+    ----------
+    address : WorkerAddress
+    seconds : float
+        How long to wait, for the connection and again for what answers it.
+    """
+    try:
+        socket.create_connection((address.host, address.port), seconds).close()
+    except TimeoutError:
+        return f"no connection within {seconds:g} s"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    # A pool of its own: a new connection, not one that stands and may be dead.
+    options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+    with grpc.insecure_channel(str(address), options) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(seconds)
+        except grpc.FutureTimeoutError:
+            return f"it accepts connections and does not answer within {seconds:g} s"
+    return ""
