@@ -82,6 +82,11 @@ class _KeptExecutors:
         if executor is not None:
             executor.close()
 
+    def close(self) -> None:
+        with self._lock:
+            while self._executors:
+                self._executors.popitem()[1].close()
+
 
 def _new_executor(stub: Any, cardinalities: Any) -> Any:
     # Values are given back one by one: what waits to be given back in a batch would stay in the
@@ -138,6 +143,10 @@ class Connection:
                 return asyncio.run(computation(*args))
         finally:
             executors.close()
+
+    def give_back(self) -> None:
+        """Give up what the worker keeps for us: it may have other users, and outlives us."""
+        self._kept.close()
 
     def close(self) -> None:
         """Close it, from any thread; what runs fails with ``grpc.RpcError``."""

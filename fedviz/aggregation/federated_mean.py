@@ -18,15 +18,26 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedviz.aggregation import context
+from fedviz.aggregation.connection import Connection
+from fedviz.aggregation.dealing import Dealt, deal
+from fedviz.aggregation.file_state import WorkerView, view_of
+from fedviz.aggregation.machines import WorkerAddress
 from fedviz.aggregation.memory_map import MappedTensor, rows_of
 from fedviz.aggregation.weighted_sum import tiling_for, weighted_sum
 from fedviz.errors import InvalidArgumentError, SignatureError, located
 from fedviz.signature import DTYPES, Signature, TensorSpec
 
-__all__ = ["federated_mean_in_memory", "federated_mean_of_rows"]
+__all__ = ["federated_mean_in_memory", "federated_mean_of_rows", "federated_mean_on_machines"]
 
 _RESULT_BYTES = 128 << 20
 _FEWEST_SHARD_BYTES = 4 << 20
+# A worker of another machine gets its rows in several portions, so that little is lost with it and
+# a fast one does more. Each portion's sums come back over the network, two bytes for each of these.
+_PORTION_RESULT_BYTES = 32 << 20
+_PORTIONS_A_WORKER = 4
+_FEWEST_PORTION_BYTES = 16 << 20
+
+_SHARD_TYPE = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
 
 
 def federated_mean_in_memory(
@@ -154,15 +165,83 @@ def federated_mean_of_rows(
         The file cannot be read as described, or the worker failed.
     """
     weights = np.asarray(weights, np.float64)
-    shards = _shards(_scaled(weights), num_shards or _num_shards(tensors))
-    num_clients = int(np.count_nonzero(weights))
+    rows = np.flatnonzero(weights)
+    shards = _shards(_scaled(weights), rows, num_shards or _num_shards(tensors))
     means = [np.empty(tensor.size, DTYPES[tensor.dtype]) for tensor in tensors]
-    for pieces in _groups(tensors):
+    for pieces in _groups(tensors, _RESULT_BYTES):
         progress(pieces[0].index)
-        result = context.run(_mean_of_rows(pieces, num_clients), shards)
+        result = context.run(_mean_of_rows(pieces, len(rows)), shards)
         for piece, value in zip(pieces, result, strict=True):
             means[piece.index][piece.first : piece.last] = value
     return [mean.reshape(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
+
+
+def federated_mean_on_machines(
+    tensors: Sequence[MappedTensor],
+    weights: np.ndarray,
+    addresses: Sequence[WorkerAddress],
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> tuple[list[np.ndarray], Dealt]:
+    """The same mean, of rows that the workers of other machines read.
+
+    Each worker is given some rows at a time, maps the file itself, and sends the weighted sum of
+    its rows, in float64; they are added here. The same claim holds, because the sums are made of
+    the same blocks. The shards of a worker that is lost are run again on the others.
+
+    Parameters
+    ----------
+    tensors, weights
+        As for :func:`federated_mean_of_rows`.
+    addresses : sequence of WorkerAddress
+        At least one.
+    progress : callable, optional
+        Called with how many portions are done, of how many, and the worker that did the last; it
+        may raise.
+
+    Returns
+    -------
+    means : list of ndarray
+        One for each tensor, in its shape and dtype.
+    dealt : Dealt
+        Which worker did what.
+
+    Raises
+    ------
+    EngineError
+        A worker does not see the file as this machine does, or reports a failure; or all workers
+        are lost. The message names them.
+    """
+    scaled = _scaled(np.asarray(weights, np.float64))
+    rows = np.flatnonzero(scaled)
+    groups = list(_groups(tensors, _PORTION_RESULT_BYTES))
+    portions = [
+        _Portion(pieces, part)
+        for pieces in groups
+        for part in np.array_split(rows, _num_portions(pieces, len(rows), len(addresses)))
+    ]
+    sums = [np.zeros(tensor.size) for tensor in tensors]
+    done = 0
+
+    def sums_of(connection: Connection, view: WorkerView, portion: _Portion) -> Any:
+        count = min(view.processors, _num_shards_of(portion.nbytes))
+        shards = _shards(scaled, portion.rows, count)
+        return connection.invoke(_sums_of_rows(portion.pieces, len(rows)), (shards,))
+
+    def add(worker: str, portion: _Portion, result: Any) -> None:
+        nonlocal done
+        for piece, value in zip(portion.pieces, result, strict=True):
+            sums[piece.index][piece.first : piece.last] += value
+        done += 1
+        progress(done, len(portions), worker)
+
+    dealt = deal(addresses, portions, lambda c: view_of(c, tensors), sums_of, add)
+    # A value beyond the dtype's range becomes infinite, which the caller counts.
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = [
+            (total / scaled.sum()).astype(DTYPES[tensor.dtype]).reshape(tensor.shape)
+            for total, tensor in zip(sums, tensors, strict=True)
+        ]
+    return means, dealt
 
 
 @dataclass(frozen=True)
@@ -179,11 +258,23 @@ class _Piece:
         return (self.last - self.first) * DTYPES[self.tensor.dtype].itemsize
 
 
-def _groups(tensors: Sequence[MappedTensor]) -> Iterator[tuple[_Piece, ...]]:
+@dataclass(frozen=True)
+class _Portion:
+    """Some rows of some pieces: what a worker of another machine is given at a time."""
+
+    pieces: tuple[_Piece, ...]
+    rows: np.ndarray
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.rows) * sum(piece.nbytes for piece in self.pieces)
+
+
+def _groups(tensors: Sequence[MappedTensor], result_bytes: int) -> Iterator[tuple[_Piece, ...]]:
     """What is averaged in one computation: as much as its result may hold."""
     group: list[_Piece] = []
-    for piece in _pieces(tensors):
-        if group and sum(p.nbytes for p in group) + piece.nbytes > _RESULT_BYTES:
+    for piece in _pieces(tensors, result_bytes):
+        if group and sum(p.nbytes for p in group) + piece.nbytes > result_bytes:
             yield tuple(group)
             group = []
         group.append(piece)
@@ -191,28 +282,38 @@ def _groups(tensors: Sequence[MappedTensor]) -> Iterator[tuple[_Piece, ...]]:
         yield tuple(group)
 
 
-def _pieces(tensors: Sequence[MappedTensor]) -> Iterator[_Piece]:
+def _pieces(tensors: Sequence[MappedTensor], result_bytes: int) -> Iterator[_Piece]:
     for index, tensor in enumerate(tensors):
-        length = _RESULT_BYTES // DTYPES[tensor.dtype].itemsize
+        length = result_bytes // DTYPES[tensor.dtype].itemsize
         for first in range(0, max(tensor.size, 1), length):
             yield _Piece(index, tensor, first, min(first + length, tensor.size))
 
 
 def _num_shards(tensors: Sequence[MappedTensor]) -> int:
     nbytes = sum(t.size * t.num_rows * DTYPES[t.dtype].itemsize for t in tensors)
-    return max(1, min(_num_processors(), nbytes // _FEWEST_SHARD_BYTES))
+    return min(_num_processors(), _num_shards_of(nbytes))
+
+
+def _num_shards_of(nbytes: int) -> int:
+    """How many shards it is worth to make of so many bytes."""
+    return max(1, nbytes // _FEWEST_SHARD_BYTES)
 
 
 def _num_processors() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _shards(weights: np.ndarray, count: int) -> list[tuple[np.int64, np.ndarray]]:
-    """First row and weights of each shard: consecutive rows, none of weight 0.
+def _num_portions(pieces: tuple[_Piece, ...], num_rows: int, num_workers: int) -> int:
+    nbytes = num_rows * sum(piece.nbytes for piece in pieces)
+    wanted = min(num_workers * _PORTIONS_A_WORKER, nbytes // _FEWEST_PORTION_BYTES, num_rows)
+    return max(1, wanted)
+
+
+def _shards(weights: np.ndarray, rows: np.ndarray, count: int) -> list[tuple[np.int64, np.ndarray]]:
+    """First row and weights of each shard: consecutive rows of those given, none of weight 0.
 
     A value that is not finite in a row of weight 0 would make the mean NaN: 0 * NaN is NaN.
     """
-    rows = np.flatnonzero(weights)
     longest = -(-len(rows) // count)
     runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
     pieces = [run[i : i + longest] for run in runs for i in range(0, len(run), longest)]
@@ -222,6 +323,36 @@ def _shards(weights: np.ndarray, count: int) -> list[tuple[np.int64, np.ndarray]
 @functools.lru_cache(maxsize=32)
 def _mean_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
     """The computation over the shards' first rows and weights; a second call finds it built."""
+
+    def mean_of_sums(sums: Any) -> Any:
+        return tuple(
+            tf.cast(total / sums[-1], piece.tensor.dtype)
+            for total, piece in zip(sums, pieces, strict=False)
+        )
+
+    partial = tff.tensorflow.computation(_sums_of_shard(pieces, num_clients), _SHARD_TYPE)
+    finish = tff.tensorflow.computation(mean_of_sums, partial.type_signature.result)
+    return tff.federated_computation(
+        lambda shards: tff.federated_map(
+            finish, tff.federated_sum(tff.federated_map(partial, shards))
+        ),
+        tff.FederatedType(_SHARD_TYPE, tff.CLIENTS),
+    )
+
+
+@functools.lru_cache(maxsize=128)
+def _sums_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
+    """The same without the division: a part of the rows has only a part of the sum."""
+    sums_of_shard = _sums_of_shard(pieces, num_clients)
+    partial = tff.tensorflow.computation(lambda shard: sums_of_shard(shard)[:-1], _SHARD_TYPE)
+    return tff.federated_computation(
+        lambda shards: tff.federated_sum(tff.federated_map(partial, shards)),
+        tff.FederatedType(_SHARD_TYPE, tff.CLIENTS),
+    )
+
+
+def _sums_of_shard(pieces: tuple[_Piece, ...], num_clients: int) -> Callable[[Any], Any]:
+    """From a shard's first row and weights to the weighted sums of its pieces and the weights."""
 
     def sums_of_shard(shard: Any) -> Any:
         first_row, weights = shard
@@ -237,18 +368,4 @@ def _mean_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
         )
         return (*sums, tf.reduce_sum(weights))
 
-    def mean_of_sums(sums: Any) -> Any:
-        return tuple(
-            tf.cast(total / sums[-1], piece.tensor.dtype)
-            for total, piece in zip(sums, pieces, strict=False)
-        )
-
-    shard_type = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
-    partial = tff.tensorflow.computation(sums_of_shard, shard_type)
-    finish = tff.tensorflow.computation(mean_of_sums, partial.type_signature.result)
-    return tff.federated_computation(
-        lambda shards: tff.federated_map(
-            finish, tff.federated_sum(tff.federated_map(partial, shards))
-        ),
-        tff.FederatedType(shard_type, tff.CLIENTS),
-    )
+    return sums_of_shard

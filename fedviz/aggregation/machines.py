@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,7 +16,15 @@ import grpc
 
 from fedviz.errors import InvalidArgumentError
 
-__all__ = ["CHANNEL_OPTIONS", "VARIABLE", "WorkerAddress", "listed_workers", "silence_of"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "VARIABLE",
+    "LostWorkerWarning",
+    "WorkerAddress",
+    "engine_of",
+    "listed_workers",
+    "silence_of",
+]
 
 VARIABLE = "FEDVIZ_TFF_WORKERS"
 """The environment variable that lists the workers of other machines."""
@@ -26,6 +35,10 @@ CHANNEL_OPTIONS = (
     # A proxy for the web is no way to a machine of one's own.
     ("grpc.enable_http_proxy", 0),
 )
+
+
+class LostWorkerWarning(UserWarning):
+    """A worker of another machine was lost; the others did its work."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,11 @@ def _parsed(entry: str) -> WorkerAddress:
         f"{VARIABLE}: expected host:port,host:port,..., found {entry!r}; a port is a number from 1 "
         "to 65535, an IPv6 address stands in brackets."
     )
+
+
+def engine_of(workers: Sequence[WorkerAddress]) -> str:
+    """What ran a computation, for a report."""
+    return f"tff workers at {', '.join(map(str, workers))}"
 
 
 def silence_of(address: WorkerAddress, seconds: float) -> str:
