@@ -23,11 +23,12 @@ from fedviz.errors import StorageError, storage_errors
 
 __all__ = ["WorkerView", "view_of"]
 
-# Both ends of the file, where HDF5 keeps its index and the length that it believes in, and places
-# all over the weights.
+# Both ends of the file, where HDF5 keeps its index and the length that it believes in; the first
+# values of the tensors; and places all over the file.
 _END_BYTES = 4096
 _NUM_SAMPLES = 64
 _SAMPLE_BYTES = 16
+_MOST_TENSORS = 1000
 _PROCESSORS = "/sys/devices/system/cpu/cpu[0-9]*"
 _MOST_PROCESSORS = 32
 
@@ -56,13 +57,17 @@ def view_of(connection: Connection, tensors: Iterable[MappedTensor]) -> WorkerVi
     grpc.RpcError, WorkerGoneError
         The worker is gone.
     """
-    files = {_File(t.path, t.file_bytes, t.version) for t in tensors if t.size * t.num_rows}
-    processors = [_compared(connection, file) for file in files]
+    places: dict[_File, list[int]] = {}
+    for tensor in tensors:
+        if tensor.size * tensor.num_rows:
+            file = _File(tensor.path, tensor.file_bytes, tensor.version)
+            places.setdefault(file, []).append(tensor.offset)
+    processors = [_compared(connection, file, offsets) for file, offsets in places.items()]
     return WorkerView(min(processors, default=0) or 2)
 
 
-def _compared(connection: Connection, file: _File) -> int:
-    positions = _positions(file.file_bytes)
+def _compared(connection: Connection, file: _File, offsets: list[int]) -> int:
+    positions = _positions(file.file_bytes, offsets)
     name = os.fsdecode(file.path)
     with storage_errors(name, "read"):
         expected = np.memmap(name, np.uint8, "r")[positions]
@@ -86,9 +91,10 @@ def _compared(connection: Connection, file: _File) -> int:
     return min(int(processors), _MOST_PROCESSORS)
 
 
-def _positions(file_bytes: int) -> np.ndarray:
-    """Bytes to compare, int64: the same for all files of a size."""
-    starts = np.linspace(0, max(file_bytes - _SAMPLE_BYTES, 0), _NUM_SAMPLES).astype(np.int64)
+def _positions(file_bytes: int, offsets: list[int]) -> np.ndarray:
+    """Bytes to compare, int64."""
+    spread = np.linspace(0, file_bytes, _NUM_SAMPLES).astype(np.int64)
+    starts = np.concatenate([spread, np.array(offsets[:_MOST_TENSORS], np.int64)])
     samples = (starts[:, np.newaxis] + np.arange(_SAMPLE_BYTES)).ravel()
     head, tail = np.arange(_END_BYTES), np.arange(file_bytes - _END_BYTES, file_bytes)
     positions = np.concatenate([head, samples, tail])
