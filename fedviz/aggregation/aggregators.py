@@ -163,7 +163,7 @@ def _mean_on_machines(
     progress: ProgressCallback,
     workers: Sequence[WorkerAddress],
 ) -> Aggregation:
-    from fedviz.aggregation.federated_mean import federated_mean_on_machines
+    from fedviz.aggregation.mean_on_machines import federated_mean_on_machines
     from fedviz.aggregation.memory_map import mapped_tensors
 
     def report(done: int, total: int, worker: str) -> None:

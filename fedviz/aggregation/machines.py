@@ -36,6 +36,8 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+_HARMLESS = "/tensorflow_federated.v0.ExecutorGroup/DisposeExecutor"
+
 
 class LostWorkerWarning(UserWarning):
     """A worker of another machine was lost; the others did its work."""
@@ -99,8 +101,8 @@ def engine_of(workers: Sequence[WorkerAddress]) -> str:
 def silence_of(address: WorkerAddress, seconds: float) -> str:
     """Why a worker does not answer; empty if it does.
 
-    A connection is made and closed: nothing runs in the worker, and none of its connections is in
-    the way.
+    Over a connection of its own it is asked to give up an executor that it does not have, which a
+    TFF worker takes for done and nothing else knows. Nothing runs in it.
 
     Parameters
     ----------
@@ -118,7 +120,16 @@ def silence_of(address: WorkerAddress, seconds: float) -> str:
     options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
     with grpc.insecure_channel(str(address), options) as channel:
         try:
-            grpc.channel_ready_future(channel).result(seconds)
-        except grpc.FutureTimeoutError:
-            return f"it accepts connections and does not answer within {seconds:g} s"
+            channel.unary_unary(_HARMLESS)(b"", timeout=seconds)
+        except grpc.RpcError as error:
+            return _reason(error, seconds)
     return ""
+
+
+def _reason(error: grpc.RpcError, seconds: float) -> str:
+    code = error.code()
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"it accepts connections and does not answer within {seconds:g} s"
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return "what listens there is no TFF worker"
+    return f"it does not answer as a TFF worker does ({code.name.lower()})"

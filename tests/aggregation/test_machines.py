@@ -2,6 +2,7 @@ import dataclasses
 import os
 import signal
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -12,8 +13,8 @@ import tensorflow_federated as tff
 
 from fedviz.aggregation.average import average
 from fedviz.aggregation.connection import Connection
-from fedviz.aggregation.federated_mean import federated_mean_on_machines
 from fedviz.aggregation.machines import LostWorkerWarning, listed_workers, silence_of
+from fedviz.aggregation.mean_on_machines import federated_mean_on_machines
 from fedviz.aggregation.memory_map import mapped_tensors
 from fedviz.aggregation.worker_supervisor import landlock_version
 from fedviz.dataset import WeightDataset
@@ -209,6 +210,12 @@ def test_none_is_left_and_all_are_named(path, monkeypatch):
 def test_silence(workers):
     (alive,) = listed_workers(workers[0].address)
     assert silence_of(alive, 5) == ""
+    other = grpc.server(ThreadPoolExecutor(1))
+    port = other.add_insecure_port("127.0.0.1:0")
+    other.start()
+    (address,) = listed_workers(f"127.0.0.1:{port}")
+    assert silence_of(address, 5) == "what listens there is no TFF worker"
+    other.stop(0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         (address,) = listed_workers(f"127.0.0.1:{mute.getsockname()[1]}")
         assert silence_of(address, 0.3) == "it accepts connections and does not answer within 0.3 s"
