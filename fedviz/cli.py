@@ -11,6 +11,7 @@ import io
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A name that the terminal's encoding does not know is no reason to say nothing.
         sys.stdout.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         status = command.main(standalone_mode=False)
     except click.exceptions.Abort:
@@ -57,6 +59,21 @@ def main() -> None:
 
 def _complain(message: str) -> None:
     click.echo(f"fedviz: {' '.join(message.split())}", err=True)
+
+
+def _warn(message: str) -> None:
+    _complain(f"warning: {message}")
+
+
+_show_others = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Our own warnings are for the user, and one line too."""
+    if category.__module__.startswith("fedviz."):
+        _warn(str(message))
+    else:
+        _show_others(message, category, *place)
 
 
 def _say(value: dict[str, Any], as_json: bool, text: str) -> None:
@@ -427,6 +444,26 @@ def serve(file: Path | None, port: int, data_dir: Path | None) -> None:
     from fedviz.serve import serve as run_serve
 
     run_serve(file, port, data_dir)
+
+
+@command.command()
+@click.option("--port", required=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
+@click.option(
+    "--data-dir",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where datasets lie: the same path as on the machine that averages.",
+)
+def worker(port: int, host: str, data_dir: Path) -> None:
+    """Run a TFF worker for other machines, which list it in FEDVIZ_TFF_WORKERS.
+
+    It asks nobody who they are: see docs/distributed.md before it leaves 127.0.0.1.
+    """
+    from fedviz.aggregation.machines import WorkerAddress
+    from fedviz.aggregation.shared_worker import serve_worker
+
+    serve_worker(WorkerAddress(host, port), data_dir, click.echo, _warn)
 
 
 if __name__ == "__main__":

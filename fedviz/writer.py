@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
+import operator
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -368,12 +369,20 @@ def _checked_entries(clients: Sequence[ClientEntry]) -> dict[str, ClientEntry]:
             )
         if entry.id in entries:
             raise InvalidArgumentError(f"two clients have the id {entry.id}; ids are unique.")
-        if entry.num_examples is not None and entry.num_examples < 0:
+        if entry.num_examples is not None and not _is_count(entry.num_examples):
             raise InvalidArgumentError(
-                f"client {entry.id}: num_examples is {entry.num_examples}; expected 0 or more."
+                f"client {entry.id}: num_examples is {entry.num_examples}; expected a whole number "
+                "from 0 to 2^63 − 1."
             )
         entries[entry.id] = entry
     return entries
+
+
+def _is_count(value: object) -> bool:
+    try:
+        return 0 <= operator.index(value) < 1 << 63  # type: ignore[arg-type]
+    except TypeError:
+        return False
 
 
 def _rows_of(clients: Sequence[ClientEntry], signature: Signature) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,7 +16,13 @@ from typing import Any, Literal
 import numpy as np
 
 from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
-from fedviz.aggregation.mappable import mappable, mapped_stacks
+from fedviz.aggregation.machines import (
+    LostWorkerWarning,
+    WorkerAddress,
+    engine_of,
+    listed_workers,
+)
+from fedviz.aggregation.mappable import check_unchanged, mappable, mapped_stacks, needs_copy
 from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS, TffAggregator
 from fedviz.dataset import Round
 from fedviz.errors import CohortError, UnknownNameError, located
@@ -30,10 +37,14 @@ __all__ = ["AGGREGATORS", "Aggregation", "Aggregator", "Request", "known_aggrega
 
 @dataclass(frozen=True)
 class Aggregation:
-    """What an aggregator made of the float tensors: arrays by name, and what it measured."""
+    """What an aggregator made of the float tensors: arrays by name, and what it measured.
+
+    ``engine`` is what ran it, where that is not the worker of this machine.
+    """
 
     tensors: Mapping[str, np.ndarray]
     measurements: Mapping[str, Any] = field(default_factory=dict)
+    engine: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,11 +86,14 @@ class Aggregator(Rule):
         From a request to an aggregation.
     history : {"none", "optional", "always"}
         Whether the rounds before count: what an optimiser or an adaptive norm remembers.
+    on_machines : bool, default False
+        Whether the workers of other machines compute it, where ``FEDVIZ_TFF_WORKERS`` lists some.
     """
 
     engine: Literal["tff", "numpy"]
     aggregate: Callable[[Request], Aggregation]
     history: Literal["none", "optional", "always"] = "none"
+    on_machines: bool = False
 
     def check_cohort(self, cohort: Cohort, parameters: Mapping[str, Any]) -> None:
         """Refuse a cohort that the rule cannot be applied to.
@@ -120,6 +134,9 @@ def known_aggregator(name: str) -> Aggregator:
 
 
 def _federated_mean(request: Request) -> Aggregation:
+    workers = listed_workers()
+    if workers:
+        return _mean_on_machines(request.cohort, request.specs, request.progress, workers)
     return Aggregation(_mean(request.cohort, request.specs, request.progress))
 
 
@@ -135,8 +152,41 @@ def _mean(
     with mappable(cohort, progress) as mapped:
         tensors = mapped_tensors(mapped.round, specs)
         means = federated_mean_of_rows(tensors, cohort.weights, progress=report)
+        check_unchanged(mapped.round)
     progress(Progress(len(specs), len(specs), "averaged"))
     return {spec.name: mean for spec, mean in zip(specs, means, strict=True)}
+
+
+def _mean_on_machines(
+    cohort: Cohort,
+    specs: Sequence[TensorSpec],
+    progress: ProgressCallback,
+    workers: Sequence[WorkerAddress],
+) -> Aggregation:
+    from fedviz.aggregation.mean_on_machines import federated_mean_on_machines
+    from fedviz.aggregation.memory_map import mapped_tensors
+
+    def report(done: int, total: int, worker: str) -> None:
+        progress(Progress(done, total, f"averaging on {len(workers)} machines, last {worker}"))
+
+    # A copy of what cannot be mapped would lie on this machine, where the others do not see it.
+    if needs_copy(cohort):
+        raise _refused(
+            cohort.round,
+            "its tensors are not in one piece each, so that the machines of FEDVIZ_TFF_WORKERS "
+            "cannot map them; unset it to average here, which copies them first, or make a dataset "
+            "of it with fedviz import",
+        )
+    tensors = mapped_tensors(cohort.round, specs)
+    means, dealt = federated_mean_on_machines(tensors, cohort.weights, workers, report)
+    check_unchanged(cohort.round)
+    for loss in dealt.losses():
+        warnings.warn(f"lost TFF worker {loss}.", LostWorkerWarning, stacklevel=2)
+    return Aggregation(
+        {spec.name: mean for spec, mean in zip(specs, means, strict=True)},
+        {"workers": dict(dealt.portions), "lost_workers": dealt.losses()},
+        engine_of(workers),
+    )
 
 
 def _by_tff(row: TffAggregator, request: Request) -> Aggregation:
@@ -151,6 +201,8 @@ def _by_tff(row: TffAggregator, request: Request) -> Aggregation:
         tensors, measurements = aggregate_with_process(
             rounds, request.specs, row, request.parameters, request.progress
         )
+        for each in mapped:
+            check_unchanged(each.round)
     return Aggregation(tensors, measurements)
 
 
@@ -164,12 +216,17 @@ def _by_rule(rule: RobustRule, request: Request) -> Aggregation:
             request.parameters,
             request.progress,
         )
+        check_unchanged(cohort.round)
     return Aggregation(result.tensors, _by_id(result.measurements, cohort.ids))
 
 
 def _by_optimiser(rule: RobustRule, request: Request) -> Aggregation:
-    def mean_of(round_: Round) -> dict[str, np.ndarray]:
+    workers = listed_workers()
+
+    def mean_of(round_: Round) -> Mapping[str, np.ndarray]:
         cohort = validated_cohort(round_, request.weighting, request.divergent)
+        if workers:
+            return _mean_on_machines(cohort, request.specs, silent, workers).tensors
         return _mean(cohort, request.specs, silent)
 
     round_ = request.cohort.round
@@ -181,7 +238,8 @@ def _by_optimiser(rule: RobustRule, request: Request) -> Aggregation:
         request.progress,
         **request.parameters,
     )
-    return Aggregation(result.tensors, result.measurements)
+    engine = engine_of(workers) if workers else ""
+    return Aggregation(result.tensors, result.measurements, engine)
 
 
 def _by_id(measurements: Mapping[str, Any], ids: Sequence[str]) -> dict[str, Any]:
@@ -204,7 +262,9 @@ def _of_tff(row: TffAggregator) -> Aggregator:
 def _of_rule(rule: RobustRule) -> Aggregator:
     if rule.over_rounds:
         apply = functools.partial(_by_optimiser, rule)
-        return Aggregator(**_told_of(rule), engine="tff", aggregate=apply, history="always")
+        return Aggregator(
+            **_told_of(rule), engine="tff", aggregate=apply, history="always", on_machines=True
+        )
     apply = functools.partial(_by_rule, rule)
     return Aggregator(**_told_of(rule), engine="numpy", aggregate=apply)
 
@@ -223,6 +283,7 @@ _MEAN = Aggregator(
     protects_against="nothing: the mean follows any client",
     engine="tff",
     aggregate=_federated_mean,
+    on_machines=True,
 )
 
 AGGREGATORS: Mapping[str, Aggregator] = {

@@ -15,6 +15,7 @@ import numpy as np
 from fedviz.aggregation.aggregators import Aggregation, Aggregator, Request, known_aggregator
 from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
 from fedviz.aggregation.integers import INTEGER_POLICIES, integer_tensors
+from fedviz.aggregation.machines import listed_workers
 from fedviz.aggregation.mappable import needs_copy
 from fedviz.dataset import WeightDataset
 from fedviz.errors import EngineError, InvalidArgumentError, located
@@ -55,7 +56,8 @@ class AverageResult:
         ``total_weight``; ``zero_weight_clients`` (ids); of the integer and bool tensors
         ``kept_tensors`` and ``rounded_tensors`` (names) and ``kept_from`` (``server`` or the
         client's id); ``copied`` (whether the round had to be copied to be mapped);
-        ``nonfinite_values`` (how many values of the model are NaN or infinite); and
+        ``nonfinite_values`` (how many values of the model are NaN or infinite); on several
+        machines ``workers`` (how many portions each did) and ``lost_workers`` (one line each); and
         what the aggregator measured.
     """
 
@@ -128,9 +130,15 @@ def average(
         No clients, too few for the aggregator, divergent clients, weights that make no mean, or no
         server model where the aggregator needs one.
     EngineError
-        TFF or its worker failed; the next call starts a new one.
+        TFF or its worker failed; the next call starts a new one. Or no worker is left of those in
+        ``FEDVIZ_TFF_WORKERS``.
     StorageError
-        The file is gone or was replaced, or a copy has no room.
+        The file is gone or was replaced, before or meanwhile, or a copy has no room.
+
+    Warns
+    -----
+    LostWorkerWarning
+        A worker of another machine was lost; the others did its work.
     """
     rule = known_aggregator(aggregator)
     settings = rule.checked(parameters or {})
@@ -140,7 +148,7 @@ def average(
         rule.check_cohort(cohort, settings)
         earlier = _earlier(cohort, weighting, divergent) if history else ()
         floats = tuple(tensor for tensor in opened.signature if tensor.is_float)
-        startup_seconds = _start_tff(len(floats), progress) if rule.engine == "tff" else 0.0
+        startup_seconds = _start_tff(rule, len(floats), progress) if rule.engine == "tff" else 0.0
         started = time.perf_counter()
         request = Request(cohort, earlier, floats, weighting, divergent, settings, progress)
         aggregation = _aggregate(rule, request)
@@ -158,7 +166,7 @@ def average(
         round=cohort.round.number,
         clients=cohort.ids,
         left_out=cohort.left_out,
-        engine=_engine_description() if rule.engine == "tff" else "NumPy",
+        engine=aggregation.engine or _engine_description(rule),
         seconds=seconds,
         bytes_read=bytes_read,
         l2_norm=_norm(weights, floats),
@@ -190,13 +198,14 @@ def _earlier(cohort: Cohort, weighting: str, divergent: Divergent) -> tuple[Coho
     return tuple(validated_cohort(each, weighting, divergent) for each in rounds)
 
 
-def _start_tff(steps: int, progress: ProgressCallback) -> float:
+def _start_tff(rule: Aggregator, steps: int, progress: ProgressCallback) -> float:
     """Load TFF and start its worker, if that has not been done yet; return the seconds it took."""
     progress(Progress(0, steps, "starting TensorFlow Federated"))
     started = time.perf_counter()
     from fedviz.aggregation import context
 
-    context.worker()
+    if not (rule.on_machines and listed_workers()):
+        context.worker()
     return time.perf_counter() - started
 
 
@@ -226,7 +235,9 @@ def _count_nonfinite(weights: Mapping[str, np.ndarray], floats: tuple[TensorSpec
     return sum(int(np.count_nonzero(~np.isfinite(weights[spec.name]))) for spec in floats)
 
 
-def _engine_description() -> str:
+def _engine_description(rule: Aggregator) -> str:
+    if rule.engine == "numpy":
+        return "NumPy"
     from fedviz.aggregation import context
 
     return context.worker().description

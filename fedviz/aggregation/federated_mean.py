@@ -8,9 +8,7 @@ hands TFF row numbers and weights, and each TFF client reads its rows from the f
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,23 @@ import tensorflow_federated as tff
 
 from fedviz.aggregation import context
 from fedviz.aggregation.memory_map import MappedTensor, rows_of
+from fedviz.aggregation.shards import (
+    Piece,
+    checked_weights,
+    groups,
+    local_shards,
+    scaled,
+    shards,
+)
 from fedviz.aggregation.weighted_sum import tiling_for, weighted_sum
 from fedviz.errors import InvalidArgumentError, SignatureError, located
 from fedviz.signature import DTYPES, Signature, TensorSpec
 
-__all__ = ["federated_mean_in_memory", "federated_mean_of_rows"]
+__all__ = ["SHARD_TYPE", "federated_mean_in_memory", "federated_mean_of_rows", "sums_of_shard_of"]
 
 _RESULT_BYTES = 128 << 20
-_FEWEST_SHARD_BYTES = 4 << 20
+
+SHARD_TYPE = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
 
 
 def federated_mean_in_memory(
@@ -52,7 +59,8 @@ def federated_mean_in_memory(
     SignatureError
         A client differs from the first in shapes or dtypes, or a tensor is not float.
     InvalidArgumentError
-        No clients, or another number of weights than of clients.
+        No clients, another number of weights than of clients, a weight that is negative or not
+        finite, or only weights of zero.
     EngineError
         TFF or its worker failed.
     """
@@ -61,6 +69,7 @@ def federated_mean_in_memory(
             f"expected one weight for each of at least one client, found {len(client_weights)} "
             f"clients and {len(weights)} weights."
         )
+    factors = checked_weights(weights)
     signature = _positional_signature(client_weights[0])
     values = []
     for i, tensors in enumerate(client_weights):
@@ -70,7 +79,7 @@ def federated_mean_in_memory(
             raise SignatureError(f"client {i}, {error}") from error
         values.append(tuple(array.astype(np.float64) for array in arrays))
     mean = _mean_of_values(tuple(spec.shape for spec in signature))
-    result = context.run(mean, values, list(_scaled(np.asarray(weights, np.float64))))
+    result = context.run(mean, values, list(scaled(factors)))
     return [
         np.asarray(value).astype(spec.numpy_dtype)
         for value, spec in zip(result, signature, strict=True)
@@ -85,17 +94,6 @@ def _positional_signature(tensors: Sequence[np.ndarray]) -> Signature:
                 located(f"a mean needs real numbers, found {spec.tff_type}", tensor=spec.name)
             )
     return Signature(specs)
-
-
-def _scaled(weights: np.ndarray) -> np.ndarray:
-    """Weights whose sum is between a half and one, without any rounding.
-
-    A power of two drops out of the mean, and the weighted sum then never exceeds the largest
-    value: it cannot overflow where the mean itself does not.
-    """
-    _, exponent = np.frexp(weights.sum())
-    scaled: np.ndarray = np.ldexp(weights, -exponent)
-    return scaled
 
 
 @functools.lru_cache(maxsize=64)
@@ -150,78 +148,45 @@ def federated_mean_of_rows(
 
     Raises
     ------
+    InvalidArgumentError
+        A weight is negative or not finite, or all are zero.
     EngineError
         The file cannot be read as described, or the worker failed.
     """
-    weights = np.asarray(weights, np.float64)
-    shards = _shards(_scaled(weights), num_shards or _num_shards(tensors))
-    num_clients = int(np.count_nonzero(weights))
+    weights = checked_weights(weights)
+    rows = np.flatnonzero(weights)
+    dealt = shards(scaled(weights), rows, num_shards or local_shards(tensors))
     means = [np.empty(tensor.size, DTYPES[tensor.dtype]) for tensor in tensors]
-    for pieces in _groups(tensors):
+    for pieces in groups(tensors, _RESULT_BYTES):
         progress(pieces[0].index)
-        result = context.run(_mean_of_rows(pieces, num_clients), shards)
+        result = context.run(_mean_of_rows(pieces, len(rows)), dealt)
         for piece, value in zip(pieces, result, strict=True):
             means[piece.index][piece.first : piece.last] = value
     return [mean.reshape(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Some columns of a tensor: values ``first`` to ``last`` of every client."""
-
-    index: int
-    tensor: MappedTensor
-    first: int
-    last: int
-
-    @property
-    def nbytes(self) -> int:
-        return (self.last - self.first) * DTYPES[self.tensor.dtype].itemsize
-
-
-def _groups(tensors: Sequence[MappedTensor]) -> Iterator[tuple[_Piece, ...]]:
-    """What is averaged in one computation: as much as its result may hold."""
-    group: list[_Piece] = []
-    for piece in _pieces(tensors):
-        if group and sum(p.nbytes for p in group) + piece.nbytes > _RESULT_BYTES:
-            yield tuple(group)
-            group = []
-        group.append(piece)
-    if group:
-        yield tuple(group)
-
-
-def _pieces(tensors: Sequence[MappedTensor]) -> Iterator[_Piece]:
-    for index, tensor in enumerate(tensors):
-        length = _RESULT_BYTES // DTYPES[tensor.dtype].itemsize
-        for first in range(0, max(tensor.size, 1), length):
-            yield _Piece(index, tensor, first, min(first + length, tensor.size))
-
-
-def _num_shards(tensors: Sequence[MappedTensor]) -> int:
-    nbytes = sum(t.size * t.num_rows * DTYPES[t.dtype].itemsize for t in tensors)
-    return max(1, min(_num_processors(), nbytes // _FEWEST_SHARD_BYTES))
-
-
-def _num_processors() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def _shards(weights: np.ndarray, count: int) -> list[tuple[np.int64, np.ndarray]]:
-    """First row and weights of each shard: consecutive rows, none of weight 0.
-
-    A value that is not finite in a row of weight 0 would make the mean NaN: 0 * NaN is NaN.
-    """
-    rows = np.flatnonzero(weights)
-    longest = -(-len(rows) // count)
-    runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-    pieces = [run[i : i + longest] for run in runs for i in range(0, len(run), longest)]
-    return [(np.int64(piece[0]), weights[piece[0] : piece[-1] + 1]) for piece in pieces]
-
-
 @functools.lru_cache(maxsize=32)
-def _mean_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
+def _mean_of_rows(pieces: tuple[Piece, ...], num_clients: int) -> Any:
     """The computation over the shards' first rows and weights; a second call finds it built."""
+
+    def mean_of_sums(sums: Any) -> Any:
+        return tuple(
+            tf.cast(total / sums[-1], piece.tensor.dtype)
+            for total, piece in zip(sums, pieces, strict=False)
+        )
+
+    partial = tff.tensorflow.computation(sums_of_shard_of(pieces, num_clients), SHARD_TYPE)
+    finish = tff.tensorflow.computation(mean_of_sums, partial.type_signature.result)
+    return tff.federated_computation(
+        lambda shards: tff.federated_map(
+            finish, tff.federated_sum(tff.federated_map(partial, shards))
+        ),
+        tff.FederatedType(SHARD_TYPE, tff.CLIENTS),
+    )
+
+
+def sums_of_shard_of(pieces: tuple[Piece, ...], num_clients: int) -> Callable[[Any], Any]:
+    """From a shard's first row and weights to the weighted sums of its pieces and the weights."""
 
     def sums_of_shard(shard: Any) -> Any:
         first_row, weights = shard
@@ -237,18 +202,4 @@ def _mean_of_rows(pieces: tuple[_Piece, ...], num_clients: int) -> Any:
         )
         return (*sums, tf.reduce_sum(weights))
 
-    def mean_of_sums(sums: Any) -> Any:
-        return tuple(
-            tf.cast(total / sums[-1], piece.tensor.dtype)
-            for total, piece in zip(sums, pieces, strict=False)
-        )
-
-    shard_type = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
-    partial = tff.tensorflow.computation(sums_of_shard, shard_type)
-    finish = tff.tensorflow.computation(mean_of_sums, partial.type_signature.result)
-    return tff.federated_computation(
-        lambda shards: tff.federated_map(
-            finish, tff.federated_sum(tff.federated_map(partial, shards))
-        ),
-        tff.FederatedType(shard_type, tff.CLIENTS),
-    )
+    return sums_of_shard

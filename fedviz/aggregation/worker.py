@@ -17,7 +17,7 @@ import warnings
 import weakref
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from fedviz.errors import EngineError
 
@@ -53,6 +53,10 @@ class Worker:
     ----------
     isolated : bool, default True
         Whether to ask for a network namespace at all.
+    readable : Path, optional
+        A folder: the worker reads files only below it, and writes none, where the kernel has
+        Landlock; :attr:`confined` says whether it has. By default the worker may do with files
+        what this user may.
 
     Raises
     ------
@@ -65,7 +69,8 @@ class Worker:
         Network namespaces are forbidden here.
     """
 
-    def __init__(self, isolated: bool = True) -> None:
+    def __init__(self, isolated: bool = True, readable: Path | None = None) -> None:
+        self._readable = [] if readable is None else [str(readable)]
         # A file without a name: readable when the worker is gone, and nothing to clean up.
         self._log = os.memfd_create("fedviz-worker-log")
         weakref.finalize(self, os.close, self._log)
@@ -80,7 +85,7 @@ class Worker:
         self._folder = _private_folder()
         command = [sys.executable, "-I", "-S", str(_SUPERVISOR)]
         self._supervisor = subprocess.Popen(
-            [*command, str(self._folder), str(worker_binary()), isolation],
+            [*command, str(self._folder), str(worker_binary()), isolation, *self._readable],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -90,6 +95,7 @@ class Worker:
         answer = self._first_line()
         if "pid" in answer:
             self.pid = int(answer["pid"])
+            self.confined = bool(answer["confined"])
             return ""
         self.close()
         if answer.get("stage") == "namespace":
@@ -98,17 +104,17 @@ class Worker:
         said = f"; its last words: {self.last_words}" if self.last_words else ""
         raise EngineError(f"the TFF worker did not start: {reason}{said}")
 
-    def _first_line(self) -> dict[str, str]:
+    def _first_line(self) -> dict[str, Any]:
         assert self._supervisor.stdout is not None
         ready, _, _ = select.select([self._supervisor.stdout], [], [], _START_SECONDS)
         line = self._supervisor.stdout.readline() if ready else b""
-        answer: dict[str, str] = json.loads(line) if line else {}
+        answer: dict[str, Any] = json.loads(line) if line else {}
         return answer
 
     @property
     def address(self) -> str:
         """What gRPC dials: ``unix:`` and the socket's path."""
-        return f"unix:{self._folder / 'worker.sock'}"
+        return f"unix:{self.socket_path}"
 
     @property
     def supervisor_pid(self) -> int:
@@ -132,6 +138,11 @@ class Worker:
         tail = os.pread(self._log, _LOG_TAIL_BYTES, start).decode(errors="replace")
         lines = [line.strip() for line in tail.splitlines() if not _CHATTER.match(line)]
         return lines[-1][:_LONGEST_LINE] if lines else ""
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket that leads to it."""
+        return self._folder / "worker.sock"
 
     def wait_until_ended(self, seconds: float) -> bool:
         """Whether the worker ends within so many seconds."""

@@ -1,18 +1,21 @@
 """Runs one TFF worker that nobody but its owner can reach and that never outlives its parent.
 
-A program of its own, started as ``python -I -S worker_supervisor.py FOLDER BINARY ISOLATION``. It
-imports only the standard library, so that it is up within milliseconds.
+A program of its own, started as ``python -I -S worker_supervisor.py FOLDER BINARY ISOLATION
+[READABLE]``. It imports only the standard library, so that it is up within milliseconds.
 
 TFF's ``worker_binary`` listens on all interfaces, asks nobody who they are and runs any TensorFlow
 graph it is sent. With the isolation ``namespace`` it therefore lives in a network namespace of its
 own, where only this program reaches its port; with ``none`` it listens on the host. Either way
 clients come in through one Unix socket, ``FOLDER/worker.sock``, which is relayed to the port.
 
+With a folder READABLE the worker, where the kernel has Landlock, reads files only below that folder
+(and the system's libraries), and writes none.
+
 The worker ends when standard input closes, which the kernel does for us however the parent ends,
 and also when this program itself is killed.
 
 On standard output comes one line of JSON: ``{"pid": ...}`` once the worker answers, or
-``{"error": ..., "stage": "namespace" | "worker"}``.
+``{"error": ..., "stage": "namespace" | "worker"}``; ``"confined"`` says whether READABLE holds.
 """
 
 from __future__ import annotations
@@ -37,6 +40,22 @@ SIOCGIFFLAGS = 0x8913
 SIOCSIFFLAGS = 0x8914
 IFF_UP = 0x1
 PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_CREATE_RULESET_VERSION = 1
+LANDLOCK_RULE_PATH_BENEATH = 1
+EXECUTE, READ_FILE, READ_DIR = 1 << 0, 1 << 2, 1 << 3
+# Each version of Landlock knows more kinds of access to files; all that it knows are forbidden, and
+# some are allowed again.
+FILE_ACCESS_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
+NEWEST_FILE_ACCESS_BITS = 16
+# Since version 6: no signals to other processes, and none of their abstract sockets.
+SCOPES, FIRST_WITH_SCOPES, FIRST_WITH_NETWORK = 0b11, 6, 4
+# What the worker is made of, its source of chance, and how it counts the processors.
+SYSTEM_FILES = (
+    *("/usr", "/lib", "/lib64", "/etc/ld.so.cache"),
+    *("/dev/urandom", "/dev/random", "/sys/devices/system/cpu"),
+)
 # The longest that a loaded machine may take to load the 300 MB binary.
 START_SECONDS = 120
 CHUNK_BYTES = 1 << 20
@@ -93,17 +112,72 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
-def start_worker(binary: str, port: int) -> subprocess.Popen[bytes]:
+def landlock_version() -> int:
+    """What the kernel knows of Landlock; 0 if nothing."""
+    version = _libc.syscall(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    return max(0, int(version))
+
+
+def confine(binary: str, readable: str) -> None:
+    """Let this process, and what it becomes, read below a folder only, and write nothing.
+
+    Raises
+    ------
+    OSError
+        The kernel refuses.
+    """
+    version = landlock_version()
+    handled = (1 << FILE_ACCESS_BITS.get(version, NEWEST_FILE_ACCESS_BITS)) - 1
+    fields = [handled]
+    if version >= FIRST_WITH_NETWORK:
+        fields.append(0)
+    if version >= FIRST_WITH_SCOPES:
+        fields.append(SCOPES)
+    attributes = struct.pack(f"{len(fields)}Q", *fields)
+    ruleset = _checked(_libc.syscall(LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0))
+    _allow(ruleset, readable, READ_FILE | READ_DIR)
+    for path in (binary, *SYSTEM_FILES):
+        if os.path.exists(path):  # noqa: PTH110
+            _allow(ruleset, path, EXECUTE | READ_FILE | READ_DIR)
+    _checked(_libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _checked(_libc.syscall(LANDLOCK_RESTRICT_SELF, ruleset, 0))
+    os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, access: int) -> None:
+    if not os.path.isdir(path):  # noqa: PTH112
+        access &= ~READ_DIR
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", access, place)
+    _checked(_libc.syscall(LANDLOCK_ADD_RULE, ruleset, LANDLOCK_RULE_PATH_BENEATH, rule, 0))
+    os.close(place)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def start_worker(binary: str, port: int, readable: str) -> subprocess.Popen[bytes]:
     """Start the worker; its output goes to our standard error, which is the log."""
+
+    def prepare() -> None:
+        # The main thread starts it, before there is another, and outlives it: this fires only
+        # when we are killed.
+        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if readable and landlock_version():
+            confine(binary, readable)
+
     return subprocess.Popen(
         [binary, f"--port={port}"],
         env={**os.environ, **MEMORY_SETTINGS},
+        cwd=readable or None,
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr,
         stderr=sys.stderr,
-        # The main thread starts it, before there is another, and outlives it: this fires only
-        # when we are killed.
-        preexec_fn=lambda: _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509
+        preexec_fn=prepare,  # noqa: PLW1509
     )
 
 
@@ -162,24 +236,24 @@ def report(**line: object) -> None:
         print(json.dumps(line), flush=True)
 
 
-def serve(folder: str, binary: str) -> None:
+def serve(folder: str, binary: str, readable: str) -> None:
     """Run the worker until it or the parent ends."""
     port = free_port()
-    worker = start_worker(binary, port)
+    worker = start_worker(binary, port, readable)
     try:
         signal.signal(signal.SIGTERM, lambda *_: worker.kill())
         threading.Thread(target=end_with_parent, args=(worker,), daemon=True).start()
         wait_until_listening(worker, port)
         listener = listen(f"{folder}/worker.sock")
         threading.Thread(target=relay, args=(listener, port), daemon=True).start()
-        report(pid=worker.pid)
+        report(pid=worker.pid, confined=bool(readable and landlock_version()))
     except OSError as error:
         report(error=str(error), stage="worker")
         worker.kill()
     worker.wait()
 
 
-def main(folder: str, binary: str, isolation: str) -> None:
+def main(folder: str, binary: str, isolation: str, readable: str = "") -> None:
     """Supervise one worker; the folder is gone afterwards."""
     try:
         if isolation == "namespace":
@@ -189,8 +263,8 @@ def main(folder: str, binary: str, isolation: str) -> None:
                 report(error=str(error), stage="namespace")
                 return
         try:
-            serve(folder, binary)
-        except OSError as error:
+            serve(folder, binary, readable)
+        except (OSError, subprocess.SubprocessError) as error:
             report(error=str(error), stage="worker")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,17 @@ import pandas as pd
 import streamlit as st
 
 from fedviz.analysis.aggregates import AggregateComparison
-from fedviz.dashboard import aggregator_form, cache, jobs, saving, state, tasks, widgets, wording
+from fedviz.dashboard import (
+    aggregator_form,
+    cache,
+    jobs,
+    machines,
+    saving,
+    state,
+    tasks,
+    widgets,
+    wording,
+)
 from fedviz.dashboard.engine import JobState
 from fedviz.dashboard.state import Selection
 from fedviz.dashboard.tasks import AverageOutcome
@@ -67,9 +77,10 @@ def rule(chosen: Selection) -> None:
         st.session_state["_averaged"] = _place(chosen)
         st.rerun()
     jobs.panel(_JOB)
-    st.markdown(
-        ":small[:gray[Runs in the engine process; the dataset is not changed until you save.]]"
-    )
+    if form.aggregator.engine == "tff":
+        machines.note(form.aggregator.on_machines)
+    else:
+        st.markdown(machines.engine_note(None))
 
 
 def fresh_outcome(chosen: Selection) -> AverageOutcome | None:

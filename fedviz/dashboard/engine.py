@@ -176,6 +176,11 @@ class Engine:
         done = self._warmth is not None and self._warmth.done()
         return bool(done and self._warmth and self._warmth.exception() is None)
 
+    @property
+    def isolated(self) -> bool | None:
+        """Whether its TFF worker has a network namespace of its own; None before it is warm."""
+        return bool(self._warmth.result()) if self.warm and self._warmth else None
+
     def forget(self, job: Job) -> None:
         """Drop a finished job and its files."""
         self.jobs.pop(job.id, None)
@@ -256,12 +261,13 @@ def _leave(parent: int, folder: Path, seconds: float | None = None) -> None:
     os._exit(1)
 
 
-def _load_tensorflow() -> None:
+def _load_tensorflow() -> bool:
+    """Start TFF's worker; whether it is isolated."""
     import fedviz.training.federated
     from fedviz.aggregation import context
 
-    context.worker()
     del fedviz
+    return context.worker().isolated
 
 
 def _run(task: Task, arguments: tuple[Any, ...], folder: Path) -> Any:

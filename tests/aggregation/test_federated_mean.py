@@ -87,6 +87,25 @@ def test_in_memory_errors():
         federated_mean_in_memory([[np.int64(1)]], [1])
 
 
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-1.0, "the weight of client 1 is -1; expected a number from 0"),
+        (np.nan, "the weight of client 1 is nan; expected"),
+        (np.inf, "the weight of client 1 is inf; expected"),
+        (0.0, "all weights are zero"),
+    ],
+)
+def test_weights_that_make_no_mean(tensors, weight, message):
+    weights = np.zeros(NUM_CLIENTS)
+    weights[1] = weight
+
+    with pytest.raises(InvalidArgumentError, match=message):
+        federated_mean_of_rows(tensors, weights)
+    with pytest.raises(InvalidArgumentError, match=message):
+        federated_mean_in_memory([[f32(1)]] * NUM_CLIENTS, weights)
+
+
 def test_vanished_and_shortened_files_are_errors_and_the_next_call_works(tensors, tmp_path):
     kernel = tensors[0]
     vanished = dataclasses.replace(kernel, path=os.fsencode(tmp_path / "gone.h5"))

@@ -58,7 +58,9 @@ def test_what_does_not_is_copied_and_the_copy_is_gone_afterwards(tmp_path):
     with WeightDataset(path) as dataset:
         cohort = validated_cohort(dataset.round())
         assert needs_copy(cohort)
-        with mappable(cohort) as copy:
+        steps = []
+        with mappable(cohort, steps.append) as copy:
+            assert [(step.done, step.total) for step in steps] == [(0, 3), (1, 3), (2, 3)]
             folder = copy.round.dataset.path.parent
             assert copy.ids == cohort.ids
             stack = mapped_stacks(copy.round, list(dataset.signature))["w"]
