@@ -26,7 +26,13 @@ from fedviz.importers.examples import NumExamples
 from fedviz.importers.fedviz_file import open_fedviz_file
 from fedviz.importers.imported import ImportedWeights, LeftOut, Taken
 from fedviz.importers.layer_numbers import differ_in_layer_numbers
-from fedviz.importers.listing import Proposal, ProposedClient, named_clients, proposed_clients
+from fedviz.importers.listing import (
+    Proposal,
+    ProposedClient,
+    named_clients,
+    proposed_clients,
+    refuse_problems,
+)
 from fedviz.importers.npz import is_numbered
 from fedviz.importers.reading import READERS
 from fedviz.importers.report import ImportedClient, ImportReport
@@ -139,6 +145,7 @@ def import_clients(
         num_examples,
         clients,
     )
+    refuse_problems(called)
     model = None if server is None else _inspect_single(Path(server))
     signature, named_reference = _reference(reference, model, inspected, keep_names)
     if not keep_names:

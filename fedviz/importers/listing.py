@@ -23,6 +23,7 @@ __all__ = [
     "client_problems",
     "named_clients",
     "proposed_clients",
+    "refuse_problems",
 ]
 
 _LONGEST_ID = 1024
@@ -74,7 +75,7 @@ def proposed_clients(
     StorageError, DatasetFormatError
         Something that was named cannot be read, or is no weights.
     InvalidArgumentError
-        There are no clients, two with one id, or ``num_examples`` do not fit them.
+        There are no clients, or ``num_examples`` do not fit them.
     """
     named, passed_over = find_sources([Path(file) for file in files])
     others = set(_no_weights(named))
@@ -112,7 +113,7 @@ def named_clients(
     Raises
     ------
     StorageError, InvalidArgumentError
-        An id or a number is none, or is for a client that is not there.
+        A number is none, or is for a client that is not there.
     """
     ids = client_ids(sources)
     if isinstance(num_examples, Path):
@@ -123,10 +124,13 @@ def named_clients(
         for source, client, number in zip(sources, ids, numbers, strict=True)
     ]
     by_source = {client.source: client for client in corrected}
-    clients = [by_source.get(client.source, client) for client in clients]
+    return [by_source.get(client.source, client) for client in clients]
+
+
+def refuse_problems(clients: Sequence[ProposedClient]) -> None:
+    """Raise the first of :func:`client_problems`, if there is one."""
     for client, problem in client_problems(clients):
         raise InvalidArgumentError(f"{client.source}: {problem}.")
-    return clients
 
 
 def client_problems(clients: Sequence[ProposedClient]) -> Iterator[tuple[ProposedClient, str]]:
