@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,16 +22,22 @@ from fedviz.importers.content import (
     file_kind,
     recognise,
 )
-from fedviz.importers.examples import NumExamples, assigned_examples
+from fedviz.importers.examples import NumExamples
 from fedviz.importers.fedviz_file import open_fedviz_file
 from fedviz.importers.imported import ImportedWeights, LeftOut, Taken
 from fedviz.importers.layer_numbers import differ_in_layer_numbers
+from fedviz.importers.listing import (
+    Proposal,
+    ProposedClient,
+    named_clients,
+    proposed_clients,
+    refuse_problems,
+)
 from fedviz.importers.npz import is_numbered
 from fedviz.importers.reading import READERS
 from fedviz.importers.report import ImportedClient, ImportReport
 from fedviz.importers.sources import (
     ClientSource,
-    client_ids,
     find_sources,
     in_natural_order,
     single_source,
@@ -44,8 +50,11 @@ __all__ = [
     "MAJORITY",
     "ImportReport",
     "ImportedClient",
+    "Proposal",
+    "ProposedClient",
     "import_clients",
     "open_any_weights",
+    "proposed_clients",
 ]
 
 MAJORITY = "majority"
@@ -76,6 +85,7 @@ def import_clients(
     reference: str | Path | None = None,
     server: str | Path | None = None,
     keep_names: bool = False,
+    clients: Iterable[ProposedClient] = (),
     progress: ProgressCallback = silent,
 ) -> ImportReport:
     """Make a dataset of one round from clients' weights files.
@@ -89,8 +99,9 @@ def import_clients(
         The dataset; it appears when it is complete. A file that is there is replaced only if it
         is a fedviz dataset.
     num_examples : sequence of int, mapping or Path, optional
-        For each file in natural order; by client id or file name; or a CSV of that. By default
-        what the files or their names say (``client3_n120.npz``).
+        For each file in natural order; by client id or file name; or a CSV of that, which may
+        also name the clients: ``file,client,num_examples``. By default what the files or their
+        names say (``client3_n120.npz``).
     reference : str or path, optional
         ``majority``, the signature that most clients have; or a file, whose signature is taken.
         By default the server model's, where that is given, and else ``majority``.
@@ -100,6 +111,9 @@ def import_clients(
         Whether names stay as the files have them. Otherwise arrays without names (``arr_0``), and
         layers that Keras only numbered on (``dense_7`` for ``dense_1``), get the reference's names
         where all else agrees in order.
+    clients : iterable of ProposedClient, optional
+        What :func:`proposed_clients` says of these files, as a person corrected it: ids and
+        numbers of examples by source, which go before all else.
     progress : callable
         Told of every file, twice.
 
@@ -115,29 +129,30 @@ def import_clients(
     DatasetFormatError
         A file is a pickle, damaged, of an unknown kind, or something in it cannot be a weight.
     InvalidArgumentError, UnknownNameError
-        ``out`` is another program's file, the server model does not fit the reference, or
-        ``num_examples`` do not fit the clients.
+        ``out`` is another program's file, the server model does not fit the reference,
+        ``num_examples`` do not fit the clients, or two clients would have one id.
     """
     target = Path(out)
     _refuse_foreign_file(target)
     named, passed_over = find_sources([Path(file) for file in files])
     inspected, others = _inspect_all(in_natural_order(named), progress)
     sources = [client.source for client in inspected]
-    ids = client_ids(sources)
-    examples = assigned_examples(
-        num_examples,
+    taken = set(sources)
+    called = named_clients(
         sources,
-        ids,
         [client.num_examples for client in inspected],
-        [source for source in named if source in set(sources)],
+        [source for source in named if source in taken],
+        num_examples,
+        clients,
     )
+    refuse_problems(called)
     model = None if server is None else _inspect_single(Path(server))
     signature, named_reference = _reference(reference, model, inspected, keep_names)
     if not keep_names:
         inspected = [_named_by_position(client, signature) for client in inspected]
     entries = [
-        ClientEntry(client, number, item.signature)
-        for client, number, item in zip(ids, examples, inspected, strict=True)
+        ClientEntry(client.id, client.num_examples, item.signature)
+        for client, item in zip(called, inspected, strict=True)
     ]
     _write(target, signature, entries, inspected, model, named_reference, progress)
     return ImportReport(

@@ -6,8 +6,6 @@ import hashlib
 import itertools
 import os
 import re
-import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import platformdirs
@@ -22,8 +20,8 @@ __all__ = [
     "datasets",
     "first_dataset",
     "free_path",
+    "harmless",
     "is_ours",
-    "keep_import",
     "keep_template",
     "keep_upload",
 ]
@@ -118,23 +116,9 @@ def keep_template(name: str, content: bytes | memoryview) -> Path:
     return target
 
 
-def keep_import(files: Sequence[tuple[str, bytes | memoryview]]) -> list[Path]:
-    """Keep uploaded clients' files for an import, in a folder of their own.
-
-    Their names, which become the clients' ids, are reduced to harmless ones and made different.
-    """
-    uploads = data_folder() / "uploads"
-    with storage_errors(uploads, "write"):
-        uploads.mkdir(exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix="import-", dir=uploads))
-        kept: list[Path] = []
-        for name, content in files:
-            target = folder / (_UNSAFE.sub("-", Path(name).name).lstrip(".")[-120:] or "client")
-            while target in kept:
-                target = target.with_name(f"{len(kept)}-{target.name}")
-            target.write_bytes(content)
-            kept.append(target)
-    return kept
+def harmless(name: str) -> str:
+    """One step of a path from an uploaded file's name, which leads nowhere else."""
+    return _UNSAFE.sub("-", name).lstrip(".")[-120:] or "client"
 
 
 def dataset_path(name: str) -> Path:

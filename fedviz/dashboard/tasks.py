@@ -17,7 +17,7 @@ from fedviz.dataset import FileIdentity, WeightDataset
 from fedviz.errors import InvalidArgumentError
 from fedviz.generation import GenerateRequest, generate
 from fedviz.importers.report import ImportReport
-from fedviz.importing import import_clients
+from fedviz.importing import ProposedClient, import_clients
 from fedviz.progress import ProgressCallback
 from fedviz.repair import RepairPlan, apply_repairs
 from fedviz.results import measured, save_average
@@ -61,28 +61,29 @@ def run_generate(
 
 
 def run_import(
-    files: list[Path],
+    files: Sequence[Path],
+    uploads: Path,
     target: Path,
     server: Path | None,
-    num_examples: Path | None,
+    clients: Sequence[ProposedClient],
     keep_names: bool,
     *,
     folder: Path,
     progress: ProgressCallback,
 ) -> ImportReport:
-    """Make a dataset of uploaded files; the uploads are removed then."""
+    """Make a dataset of uploaded files; their folder is removed then."""
     del folder
     try:
         return import_clients(
             files,
             target,
-            num_examples=num_examples,
             server=server,
             keep_names=keep_names,
+            clients=clients,
             progress=progress,
         )
     finally:
-        shutil.rmtree(files[0].parent, ignore_errors=True)
+        shutil.rmtree(uploads, ignore_errors=True)
 
 
 def run_average(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from fedviz.figures.text import byte_size, counted, decimals, number, percentage
 from fedviz.figures.theme import KIND_BADGE, KIND_LETTER
 from fedviz.generation import GenerateRequest
 from fedviz.importers.report import ImportReport
+from fedviz.importing import ProposedClient
 from fedviz.signature import MismatchKind
 
 __all__ = [
@@ -359,11 +361,22 @@ def generated(dataset: WeightDataset) -> str:
     )
 
 
-def import_answer(report: ImportReport | None, uploads: int) -> str:
+def _examples_of(clients: Sequence[ProposedClient]) -> str:
+    known = [client.num_examples for client in clients if client.num_examples is not None]
+    unknown = len(clients) - len(known)
+    if not unknown:
+        return f", trained on {counted(sum(known), 'example')}"
+    if not known:
+        return "; how many examples each has is not known"
+    return f"; of {unknown:,} it is not known how many examples they have"
+
+
+def import_answer(report: ImportReport | None, listed: Sequence[ProposedClient]) -> str:
     """What an import gave, or what it waits for."""
     if report is None:
-        waiting = f"{counted(uploads, 'file')} to import." if uploads else ""
-        return waiting or "Keras, NumPy, safetensors: one file for each client."
+        if not listed:
+            return "Keras, NumPy, safetensors: one file for each client."
+        return f"{counted(len(listed), 'client')} to import{_examples_of(listed)}."
     clients = counted(len(report.clients), "client")
     if not report.divergent:
         return f"{clients}, one signature, {counted(len(report.signature), 'tensor')}."

@@ -14,7 +14,14 @@ from fedviz.errors import DatasetFormatError, StorageError, located, storage_err
 from fedviz.importers.archives import open_archive
 from fedviz.importers.imported import pickle_refusal
 
-__all__ = ["PICKLE_ENDINGS", "TENSORFLOW_KINDS", "FileKind", "file_kind", "recognise"]
+__all__ = [
+    "PICKLE_ENDINGS",
+    "TENSORFLOW_KINDS",
+    "FileKind",
+    "file_kind",
+    "may_hold_weights",
+    "recognise",
+]
 
 
 class FileKind(StrEnum):
@@ -127,6 +134,20 @@ def _kind_by_start(path: Path, start: bytes, end: bytes) -> FileKind | None:
     if start.lstrip()[:1] == b"{" and _has_weight_map(path):
         return FileKind.SAFETENSORS_INDEX
     return None
+
+
+def may_hold_weights(name: str, start: bytes) -> bool:
+    """Whether a file may be weights, by its name and its first bytes alone.
+
+    A pickle is not, as it is never opened. :func:`recognise` looks at the whole file.
+    """
+    if start.startswith(_PICKLE_STARTS):
+        return False
+    return (
+        start.startswith((_HDF5_START, _NPY_START, *_ZIP_STARTS))
+        or start[8:9] == b"{"
+        or name.lower().endswith((*_EXPECTED, ".npy", ".index", ".index.json"))
+    )
 
 
 def _has_weight_map(path: Path) -> bool:

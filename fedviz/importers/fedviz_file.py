@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fedviz.dataset import ClientWeights, Round, WeightDataset, WeightMap
@@ -13,7 +13,7 @@ from fedviz.importers.content import FileKind
 from fedviz.importers.imported import FoundTensor, ImportedWeights, collect_weights
 from fedviz.records import SERVER
 
-__all__ = ["clients_of", "open_fedviz_file"]
+__all__ = ["clients_of", "open_fedviz_file", "recorded_examples"]
 
 
 @contextlib.contextmanager
@@ -68,6 +68,27 @@ def clients_of(path: Path) -> tuple[str, ...]:
         return tuple(record.id for record in dataset.round().records) if dataset.rounds else ()
 
 
+def recorded_examples(path: Path, parts: Sequence[str]) -> dict[str, int | None]:
+    """``num_examples`` of parts of a dataset that are clients; see :func:`open_fedviz_file`.
+
+    Raises
+    ------
+    StorageError, DatasetFormatError
+        The file cannot be read or is damaged.
+    UnknownNameError
+        It has no such round.
+    """
+    with WeightDataset(path) as dataset:
+        known: dict[int, dict[str, int | None]] = {}
+        found: dict[str, int | None] = {}
+        for part in parts:
+            round_, name = _round_and_name(dataset, part)
+            if round_.number not in known:
+                known[round_.number] = {r.id: r.num_examples for r in round_.records}
+            found[part] = known[round_.number].get(name)
+        return found
+
+
 def _only_model(dataset: WeightDataset) -> WeightMap:
     first = dataset.rounds[0] if dataset.rounds else None
     if first is not None and first.server is not None:
@@ -86,10 +107,7 @@ def _only_model(dataset: WeightDataset) -> WeightMap:
 
 
 def _part(dataset: WeightDataset, part: str) -> WeightMap:
-    number, colon, name = part.partition(":")
-    numbered = bool(colon) and number.isdecimal()
-    round_ = dataset.round(int(number) if numbered else -1)
-    name = name if numbered else part
+    round_, name = _round_and_name(dataset, part)
     model = _model_of_round(round_, name)
     if model is None:
         known = [SERVER, *round_.clients, *round_.aggregates]
@@ -100,6 +118,12 @@ def _part(dataset: WeightDataset, part: str) -> WeightMap:
             )
         )
     return model
+
+
+def _round_and_name(dataset: WeightDataset, part: str) -> tuple[Round, str]:
+    number, colon, name = part.partition(":")
+    numbered = bool(colon) and number.isdecimal()
+    return dataset.round(int(number) if numbered else -1), name if numbered else part
 
 
 def _model_of_round(round_: Round, name: str) -> WeightMap | None:
