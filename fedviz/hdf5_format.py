@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import math
 import os
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -349,20 +350,25 @@ def _plain_values(column: np.ndarray, expected: np.dtype[Any]) -> list[Any]:
 
 def _check_columns(dataset: h5py.Dataset, expected: np.dtype[Any]) -> None:
     kind = dataset.id.get_type()
-    members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
-    starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
-    heap_sizes = functools.cache(_heap_sizes)
+    members = _members(kind)
     for column in expected.names or ():
-        position = kind.get_member_index(column.encode())
-        found = members[position]
+        found, start = members[kind.get_member_index(column.encode())]
         if _column_class(found) != _column_class(h5py.h5t.py_create(expected[column], True)):
             raise DatasetFormatError(
                 f"{_place(dataset.id)}, column {column}: expected {expected[column]}, "
                 f"found {found.dtype}. Copy the file again."
             )
-        before = [m for m, s in zip(members, starts, strict=True) if s < starts[position]]
-        start = starts[position] + sum(map(_growth, before))
-        _check_heap(dataset.id, found, start, heap_sizes)
+        _check_heap(dataset.id, found, start)
+
+
+def _members(kind: h5py.h5t.TypeCompoundID) -> list[tuple[h5py.h5t.TypeID, int]]:
+    """The columns' types, and the byte at which each begins in an element in the file."""
+    members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
+    starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
+    return [
+        (found, start + sum(_growth(m) for m, s in zip(members, starts, strict=True) if s < start))
+        for found, start in zip(members, starts, strict=True)
+    ]
 
 
 def _growth(kind: h5py.h5t.TypeID) -> int:
@@ -392,7 +398,28 @@ def write_signature(group: h5py.Group, signature: Signature) -> None:
 
 
 def read_signature(group: h5py.Group) -> Signature:
-    """Read the table of a signature."""
+    """Read the table of a signature.
+
+    Of the divergent clients of a large cohort most have one of a few signatures, bit for bit: such
+    a table is taken apart once.
+    """
+    dataset = member(group, "signature", h5py.Dataset)
+    _refuse_foreign_storage(dataset.id)
+    _refuse_overstated_size(dataset.id)
+    content = _digest_of_table(dataset.id)
+    signature = _known_signatures.get(content) if content else None
+    if signature is None:
+        signature = _read_signature(group)
+        if content and len(_known_signatures) < _MOST_KNOWN_SIGNATURES:
+            _known_signatures[content] = signature
+    return signature
+
+
+_known_signatures: dict[bytes, Signature] = {}
+_MOST_KNOWN_SIGNATURES = 64
+
+
+def _read_signature(group: h5py.Group) -> Signature:
     flags: dict[int, bool | None] = {1: True, 0: False}
     rows = sorted(read_table(group, "signature"), key=lambda row: int(row["index"]))
     if [row["index"] for row in rows] != list(range(len(rows))):
@@ -411,11 +438,61 @@ def _signature_of(tensors: tuple[tuple[str, tuple[int, ...], str, bool | None], 
     return Signature(tuple(TensorSpec(*tensor) for tensor in tensors))
 
 
+def _digest_of_table(dataset: h5py.h5d.DatasetID) -> bytes | None:
+    """A digest of all that a table's rows are made of; None where that is not in a few pieces.
+
+    Equal ones stand for equal rows: it covers the type, the rows without the places where HDF5
+    keeps texts and sequences, and these themselves.
+    """
+    kind, elements = dataset.get_type(), math.prod(dataset.shape or ())
+    offset, stored = dataset.get_offset(), dataset.get_storage_size()
+    if offset is None or not elements or not isinstance(kind, h5py.h5t.TypeCompoundID):
+        return None
+    columns = [(c, start) for c, start in _members(kind) if _is_of_variable_length(c)]
+    width, file = stored // elements, _descriptor(dataset)
+    if any(start + _REFERENCE.itemsize > width for _, start in columns):
+        return None
+    raw = bytearray(os.pread(file, min(stored, _LARGEST_DIGESTED), offset))
+    if len(raw) < stored:
+        return None
+    digest = hashlib.blake2b(kind.encode())
+    for column, start in columns:
+        references: np.ndarray = np.ndarray((elements,), _REFERENCE, raw, start, (width,))
+        values = _values_in_heaps(file, references, _item_size(column))
+        if values is None:
+            return None
+        digest.update(values)
+        references["address"], references["index"] = 0, 0
+    digest.update(raw)
+    return digest.digest()
+
+
+def _values_in_heaps(file: int, references: np.ndarray, item: int) -> bytes | None:
+    """The bytes that references stand for, one after another; None where they are not there."""
+    addresses = np.unique(references["address"])
+    if len(addresses) > _MOST_HEAPS:
+        return None
+    heaps = {address: _heap(file, address) for address in addresses.tolist()}
+    if any(len(heap) > _LARGEST_DIGESTED for heap in heaps.values()):
+        return None
+    objects = {address: _heap_objects(heap) for address, heap in heaps.items()}
+    values = []
+    for length, address, index in references.tolist():
+        at, size = objects[address].get(index, (0, 0))
+        if length * item > size:
+            return None
+        values.append(heaps[address][at : at + length * item])
+    return b"".join(values)
+
+
+_LARGEST_DIGESTED = 2**22
+_MOST_HEAPS = 64
+
+
 def _check_heap(
     dataset: h5py.h5d.DatasetID,
     kind: h5py.h5t.TypeID,
     start: int,
-    heap_sizes: Callable[[int, int], dict[int, int]],
 ) -> None:
     """Refuse texts and sequences that do not lie where the dataset says.
 
@@ -430,8 +507,6 @@ def _check_heap(
         The type of the values; one of fixed length is none of ours.
     start : int
         Byte at which the reference lies in an element, as it is in the file.
-    heap_sizes : callable
-        :func:`_heap_sizes`, or what remembers its results.
     """
     elements = math.prod(dataset.shape or ())
     if not _is_of_variable_length(kind) or not elements:
@@ -444,14 +519,20 @@ def _check_heap(
     raw = os.pread(file, stored, offset)
     references: np.ndarray = np.ndarray((elements,), _REFERENCE, raw, start, (width,))
     references = references[references["length"] > 0]
-    item = kind.get_super().get_size() if isinstance(kind, h5py.h5t.TypeVlenID) else 1
-    sizes = {int(a): heap_sizes(file, int(a)) for a in np.unique(references["address"])}
+    item = _item_size(kind)
+    addresses = np.unique(references["address"]).tolist()
+    objects = {address: _heap_objects(_heap(file, address)) for address in addresses}
     for length, address, index in references.tolist():
-        if length * item > sizes[address].get(index, 0):
+        if length * item > objects[address].get(index, (0, 0))[1]:
             raise DatasetFormatError(
                 f"{_place(dataset)} is damaged: it holds a value of {length * item:,} bytes that "
                 "the file does not have. Copy the file again."
             )
+
+
+def _item_size(kind: h5py.h5t.TypeID) -> int:
+    """Bytes of one item of a sequence; of a text, one."""
+    return int(kind.get_super().get_size()) if isinstance(kind, h5py.h5t.TypeVlenID) else 1
 
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
@@ -459,33 +540,45 @@ _HEAP_HEAD = struct.Struct("<4sB3xQ")
 _HEAP_OBJECT = struct.Struct("<HH4xQ")
 
 
-def _heap_sizes(file: int, address: int) -> dict[int, int]:
-    """Bytes of each object of a global heap, by index; empty where it is no sound one.
+def _heap(file: int, address: int) -> bytes:
+    """A global heap as it is in the file; empty where there is no sound one."""
+    head = os.pread(file, _HEAP_HEAD.size, address) if address < 2**63 else b""
+    if len(head) < _HEAP_HEAD.size:
+        return b""
+    magic, version, size = _HEAP_HEAD.unpack(head)
+    if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
+        return b""
+    heap = os.pread(file, size, address)
+    return heap if len(heap) == size else b""
+
+
+def _heap_objects(heap: bytes) -> Mapping[int, tuple[int, int]]:
+    """Where each object of a global heap begins, and its bytes; empty where it is no sound one.
 
     References
     ----------
     HDF5 File Format Specification Version 3.0, section III.E, Global Heap.
     """
-    head = os.pread(file, _HEAP_HEAD.size, address) if address < 2**63 else b""
-    if len(head) < _HEAP_HEAD.size:
-        return {}
-    magic, version, size = _HEAP_HEAD.unpack(head)
-    if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
-        return {}
-    heap = os.pread(file, size, address)
-    if len(heap) < size:
-        return {}
-    sizes: dict[int, int] = {}
+    return (_walked if len(heap) > _LARGEST_DIGESTED else _walked_once)(heap)
+
+
+def _walked(heap: bytes) -> Mapping[int, tuple[int, int]]:
+    size = len(heap)
+    objects: dict[int, tuple[int, int]] = {}
     at = _HEAP_HEAD.size
     while size - at >= _HEAP_OBJECT.size:
         index, _, length = _HEAP_OBJECT.unpack_from(heap, at)
         # Index 0 is the free space, whose size counts its own head.
         taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
-        if not _HEAP_OBJECT.size <= taken <= size - at or index in sizes:
+        if not _HEAP_OBJECT.size <= taken <= size - at or index in objects:
             return {}
-        sizes[index] = length
+        objects[index] = at + _HEAP_OBJECT.size, length
         at += taken
-    return sizes
+    return objects
+
+
+# The tables of many clients lie in one heap.
+_walked_once = functools.lru_cache(maxsize=8)(_walked)
 
 
 def write_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
@@ -507,7 +600,7 @@ def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
     kind = dataset.id.get_type()
     if dataset.shape != () or not isinstance(kind, h5py.h5t.TypeStringID):
         raise DatasetFormatError(f"{_place(dataset.id)}: expected one text, found {dataset}.")
-    _check_heap(dataset.id, kind, 0, _heap_sizes)
+    _check_heap(dataset.id, kind, 0)
     value = json.loads(dataset[()].decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(value, dict):
         raise DatasetFormatError(f"{_place(dataset.id)}: expected a JSON object.")
