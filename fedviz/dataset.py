@@ -197,6 +197,8 @@ class Round:
         self.dataset = dataset
         self.number = number
         self._group = group
+        # Of divergent clients, by position: a page asks for each of them several times.
+        self._own_signatures: dict[int, Signature] = {}
 
     def damage_reported(self, what: str) -> Any:
         """Context in which a failure to read is reported with this round's place."""
@@ -230,9 +232,11 @@ class Round:
         with self.damage_reported(f"client {record.id}"):
             if record.conforming:
                 return ClientWeights(self, self._group, self.dataset.signature, record)
-            key = layout.round_key(self._positions[record])
-            group = layout.member(self._divergent_group, key, h5py.Group)
-            return ClientWeights(self, group, layout.read_signature(group), record)
+            position = self._positions[record]
+            group = layout.member(self._divergent_group, layout.round_key(position), h5py.Group)
+            if position not in self._own_signatures:
+                self._own_signatures[position] = layout.read_signature(group)
+            return ClientWeights(self, group, self._own_signatures[position], record)
 
     @functools.cached_property
     def _positions(self) -> dict[ClientRecord, int]:

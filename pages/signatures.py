@@ -49,7 +49,7 @@ widgets.section("Mismatches", "Likely causes are guesses from the pattern of the
 mismatches.table(examined)
 mismatches.observations(report)
 repairing.section(chosen, report)
-mismatches.ground_truth(chosen.dataset)
+mismatches.ground_truth(chosen.dataset, report)
 pasting.section()
 
 widgets.how_to_read(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from fedviz.analysis.check import check
+from fedviz.importers.reading import open_weights
 from fedviz.importing import import_clients
 from fedviz.signature import CAUSE_RULES, Signature, TensorSpec, compare_signatures
 from fedviz.tff_types import parse_type, signature_of
@@ -59,6 +61,31 @@ def test_the_near_miss_does_not(name):
     found = compare_signatures(signature(lines["expected"]), signature(lines["near miss"]))
     causes = [m.cause for m in found if m.rule == name]
     assert [cause for cause in causes if cause] == []
+
+
+def through_a_file(text, folder):
+    """The signature that the importer finds in a file that NumPy or safetensors wrote."""
+    spec = signature(text)
+    arrays = {t.name: np.zeros(t.shape, t.numpy_dtype) for t in spec}
+    if any(tensor.dtype == "bfloat16" for tensor in spec):
+        path = folder / "w.safetensors"
+        save_file(arrays, path)
+    else:
+        path = folder / "w.npz"
+        np.savez(path, **arrays)
+    with open_weights(path) as found:
+        return found.signature
+
+
+@pytest.mark.parametrize("name", BY_SIGNATURE)
+def test_files_of_numpy_give_the_cause_and_the_near_miss_does_not(name, tmp_path):
+    expected, found, near = (
+        through_a_file(BY_SIGNATURE[name][line], tmp_path)
+        for line in ("expected", "found", "near miss")
+    )
+    assert str(expected) == BY_SIGNATURE[name]["expected"]
+    assert name in [m.rule for m in compare_signatures(expected, found) if m.cause]
+    assert name not in [m.rule for m in compare_signatures(expected, near) if m.cause]
 
 
 def layers(*names, first=0):
@@ -186,6 +213,23 @@ def test_two_orders_of_keras_and_what_is_not_trainable():
         ("bn/moving_mean", "batch-statistics"),
         ("bn/moving_variance", "batch-statistics"),
     ]
+    without_gamma = keras_model(tf.keras.layers.BatchNormalization(name="bn", scale=False))
+    assert causes(of_variables(model.weights), of_variables(without_gamma.weights)) == [
+        ("bn/gamma", "part-of-layer")
+    ]
+
+
+@pytest.mark.tff
+def test_a_layer_of_keras_between_two_that_are_wider():
+    import tensorflow as tf
+
+    def three(*widths):
+        layers = [tf.keras.layers.Dense(w, name=f"d{i}") for i, w in enumerate(widths)]
+        return of_variables(keras_model(*layers).weights)
+
+    found = causes(three(8, 6, 4), three(9, 5, 4))
+    assert ("d1/kernel", "another-width") in found
+    assert "another-width" not in {rule for _, rule in causes(three(8, 6, 4), three(9, 6, 4))}
 
 
 @pytest.mark.tff
@@ -272,8 +316,6 @@ def causes_of_files(folder, reference):
 
 
 def test_files_of_numpy_and_safetensors_that_differ(tmp_path):
-    from safetensors.numpy import save_file
-
     rng = np.random.default_rng(1)
     kernel, dense = rng.normal(size=(3, 3, 2, 8)).astype("f4"), np.ones((8, 4), "f4")
     ours = {"conv/kernel": kernel, "conv/bias": np.ones(8, "f4"), "fc/kernel": dense}
@@ -317,7 +359,7 @@ def test_files_of_numpy_and_safetensors_that_differ(tmp_path):
 
 
 def test_what_numpy_and_safetensors_make(tmp_path):
-    from safetensors.numpy import load_file, save_file
+    from safetensors.numpy import load_file
 
     kernel = np.arange(20, dtype="f4").reshape(4, 5)
     bias = np.zeros(5, "f4")

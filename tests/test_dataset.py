@@ -275,3 +275,21 @@ def test_values_in_any_memory_layout_are_stored_row_by_row(tmp_path):
             np.testing.assert_array_equal(last.clients[client]["b"], [True, False])
         np.testing.assert_array_equal(last.server["w"], values[::2, ::2])
         np.testing.assert_array_equal(last.label_counts, [[0, 1], [2, 3], [4, 5]])
+
+
+def test_many_clients_whose_signatures_differ_in_one_letter_a_size_or_a_dtype(write_dataset):
+    """Tables that are alike bit for bit are taken apart once; these are nearly alike."""
+    kinds = [
+        {"dense/kernel": np.zeros((3, 4), "f4"), "dense/bias": np.zeros(4, "f4")},
+        {"dense/kernel": np.zeros((4, 3), "f4"), "dense/bias": np.zeros(4, "f4")},
+        {"dense/kernel": np.zeros((3, 4), "i4"), "dense/bias": np.zeros(4, "f4")},
+        {"dense/kernel": np.zeros((3, 4), "u4"), "dense/bias": np.zeros(4, "f4")},
+        {"dense/kernel": np.zeros((3, 4), "f4"), "dense/bios": np.zeros(4, "f4")},
+        {"dense/kerneld": np.zeros((3, 4), "f4"), "ense/bias": np.zeros(4, "f4")},
+    ]
+    clients = {f"c{i}": kinds[i % 6] for i in range(120)}
+    for name in ("a.h5", "b.h5"):
+        with WeightDataset(write_dataset(clients, name=name)) as dataset:
+            found = {c: weights.signature for c, weights in dataset.round().clients.items()}
+        assert found == {client: Signature.of(weights) for client, weights in clients.items()}
+        assert len({id(signature) for signature in found.values()}) == 6

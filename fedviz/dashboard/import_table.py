@@ -131,14 +131,15 @@ def _edited(clients: Sequence[ProposedClient], key: str) -> tuple[ProposedClient
         hide_index=True,
         num_rows="fixed",
         row_height=34,
+        placeholder="not known",
         height="content" if len(clients) <= _ROWS_IN_SIGHT else 34 * _ROWS_IN_SIGHT,
         column_config={
             "File": st.column_config.TextColumn(disabled=True),
             "Client": st.column_config.TextColumn(
-                "Client ✎", help="What the client is called in the dataset: unique, not empty."
+                "Client", help="What the client is called in the dataset: unique, not empty."
             ),
             "Examples": st.column_config.NumberColumn(
-                "Examples ✎",
+                "Examples",
                 min_value=0,
                 step=1,
                 help="How many examples the client trained on: its weight in the mean. Empty "

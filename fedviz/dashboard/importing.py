@@ -177,7 +177,7 @@ def report_tables(report: ImportReport) -> None:
         }
         for client in report.clients[:_MOST_ROWS]
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, row_height=34)
+    st.dataframe(pd.DataFrame(rows), hide_index=True, row_height=34, placeholder="not known")
     left = [(item.source, item.reason) for client in report.clients for item in client.left_out]
     left += [(item.source, item.reason) for item in report.passed_over]
     if left:

@@ -320,21 +320,40 @@ def observations(report: CheckReport) -> None:
         st.markdown(f":gray[… and {len(rows) - _MOST_ROWS:,} more.]")
 
 
-def ground_truth(dataset: WeightDataset) -> None:
-    """What was injected on purpose, where the dataset knows."""
+def ground_truth(dataset: WeightDataset, report: CheckReport) -> None:
+    """What was injected on purpose, where the dataset knows, beside what was found."""
     if not dataset.ground_truth:
         return
     widgets.section(
         "Injected on purpose",
-        "The ground truth of this dataset: what was done to which client, in every round.",
+        "The ground truth of this dataset, what was done to which client in every round, beside "
+        "what is found without knowing it.",
     )
+    found: dict[str, list[Mismatch]] = {}
+    for each in report.mismatches:
+        found.setdefault(each.client, []).append(each.mismatch)
     rows = [
         {
             "Client": wording.plain(fault.client),
             "Fault": fault.kind.value,
             "Argument": wording.plain(fault.argument) if fault.argument else ":gray[default]",
             "Tensors": ", ".join(map(wording.plain, fault.tensors)) or ":gray[the whole model]",
+            "Found": _kinds_of(found.get(fault.client, [])),
+            "Likely cause": _causes_of(found.get(fault.client, [])),
         }
         for fault in dataset.ground_truth
     ]
-    st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
+    with st.container(key="wide_ground_truth"):
+        st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
+
+
+def _kinds_of(found: Sequence[Mismatch]) -> str:
+    kinds = dict.fromkeys(mismatch.kind for mismatch in found)
+    return " ".join(map(wording.mismatch_kind, kinds)) or ":gray[no mismatch]"
+
+
+def _causes_of(found: Sequence[Mismatch]) -> str:
+    causes = dict.fromkeys(mismatch.cause for mismatch in found if mismatch.cause)
+    if found:
+        return wording.plain_text("; ".join(causes)) or ":gray[not known]"
+    return ":gray[none: types and values are sound, only the update is odd]"

@@ -9,14 +9,8 @@ from fedviz.hdf5_format.files import create_file, open_file
 from fedviz.hdf5_format.heaps import heap_objects
 from fedviz.hdf5_format.members import damage_reported, has_member, member
 from fedviz.hdf5_format.names import ALIGNMENT, FORMAT, FORMAT_VERSION, round_key, tensor_key
-from fedviz.hdf5_format.tables import (
-    read_json,
-    read_signature,
-    read_table,
-    write_json,
-    write_signature,
-    write_table,
-)
+from fedviz.hdf5_format.signatures import read_signature, write_signature
+from fedviz.hdf5_format.tables import read_json, read_table, write_json, write_table
 from fedviz.hdf5_format.tensors import (
     TensorRegion,
     checked_tensor,

@@ -10,11 +10,12 @@ HDF5 File Format Specification Version 3.0, section III.E, Global Heap.
 
 from __future__ import annotations
 
+import functools
 import math
 import mmap
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import h5py
 import numpy as np
@@ -22,10 +23,23 @@ import numpy as np
 from fedviz.errors import DatasetFormatError
 from fedviz.hdf5_format.members import descriptor_of, place_of
 
-__all__ = ["REFERENCE", "check_heap", "heap_objects", "heap_sizes", "is_of_variable_length"]
+__all__ = [
+    "LARGEST_REMEMBERED",
+    "REFERENCE",
+    "check_heap",
+    "heap_objects",
+    "is_of_variable_length",
+    "item_size",
+    "values_in_heaps",
+]
 
 _LARGEST_HEAP = 2**28
 """Bytes of a heap of texts; HDF5 makes them of 4,096, larger only where one text needs it."""
+
+LARGEST_REMEMBERED = 2**22
+"""Bytes of heaps and tables that are compared or remembered; larger ones are read each time."""
+
+_MOST_HEAPS = 64
 
 REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 """What stands in a dataset for a value of variable length."""
@@ -40,9 +54,16 @@ def is_of_variable_length(kind: h5py.h5t.TypeID) -> bool:
     return text or isinstance(kind, h5py.h5t.TypeVlenID)
 
 
-def heap_objects(content: bytes | mmap.mmap, start: int, end: int) -> list[tuple[int, int]] | None:
-    """Index and bytes of each object of a global heap; None where they do not fill it."""
-    objects: list[tuple[int, int]] = []
+def item_size(kind: h5py.h5t.TypeID) -> int:
+    """Bytes of one item of a sequence; of a text, one."""
+    return int(kind.get_super().get_size()) if isinstance(kind, h5py.h5t.TypeVlenID) else 1
+
+
+def heap_objects(
+    content: bytes | mmap.mmap, start: int, end: int
+) -> list[tuple[int, int, int]] | None:
+    """Index, place and bytes of each object of a global heap; None where they do not fill it."""
+    objects: list[tuple[int, int, int]] = []
     at = start + _HEAP_HEAD.size
     while end - at >= _HEAP_OBJECT.size:
         index, _, length = _HEAP_OBJECT.unpack_from(content, at)
@@ -50,17 +71,12 @@ def heap_objects(content: bytes | mmap.mmap, start: int, end: int) -> list[tuple
         taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
         if not _HEAP_OBJECT.size <= taken <= end - at:
             return None
-        objects.append((index, length))
+        objects.append((index, at + _HEAP_OBJECT.size, length))
         at += taken
     return objects
 
 
-def check_heap(
-    dataset: h5py.h5d.DatasetID,
-    kind: h5py.h5t.TypeID,
-    start: int,
-    sizes_of: Callable[[int, int], dict[int, int]],
-) -> None:
+def check_heap(dataset: h5py.h5d.DatasetID, kind: h5py.h5t.TypeID, start: int) -> None:
     """Refuse texts and sequences that do not lie where the dataset says.
 
     Parameters
@@ -71,8 +87,6 @@ def check_heap(
         The type of the values; one of fixed length is none of ours.
     start : int
         Byte at which the reference lies in an element, as it is in the file.
-    sizes_of : callable
-        :func:`heap_sizes`, or what remembers its results.
     """
     elements = math.prod(dataset.shape or ())
     if not is_of_variable_length(kind) or not elements:
@@ -85,29 +99,68 @@ def check_heap(
     raw = os.pread(file, stored, offset)
     references: np.ndarray = np.ndarray((elements,), REFERENCE, raw, start, (width,))
     references = references[references["length"] > 0]
-    item = kind.get_super().get_size() if isinstance(kind, h5py.h5t.TypeVlenID) else 1
-    sizes = {int(a): sizes_of(file, int(a)) for a in np.unique(references["address"])}
+    item = item_size(kind)
+    addresses = np.unique(references["address"]).tolist()
+    objects = {address: _by_index(_heap_at(file, address)) for address in addresses}
     for length, address, index in references.tolist():
-        if length * item > sizes[address].get(index, 0):
+        if length * item > objects[address].get(index, (0, 0))[1]:
             raise DatasetFormatError(
                 f"{place_of(dataset)} is damaged: it holds a value of {length * item:,} bytes that "
                 "the file does not have. Copy the file again."
             )
 
 
-def heap_sizes(file: int, address: int) -> dict[int, int]:
-    """Bytes of each object of a global heap, by index; empty where it is no sound one."""
+def values_in_heaps(file: int, references: np.ndarray, item: int) -> bytes | None:
+    """The bytes that references stand for, one after another; None where they are not there.
+
+    Parameters
+    ----------
+    file : int
+        The file, as the system knows it.
+    references : ndarray of :data:`REFERENCE`
+    item : int
+        Bytes of one item, see :func:`item_size`.
+    """
+    addresses = np.unique(references["address"])
+    if len(addresses) > _MOST_HEAPS:
+        return None
+    heaps = {address: _heap_at(file, address) for address in addresses.tolist()}
+    if any(len(heap) > LARGEST_REMEMBERED for heap in heaps.values()):
+        return None
+    objects = {address: _by_index(heap) for address, heap in heaps.items()}
+    values = []
+    for length, address, index in references.tolist():
+        at, size = objects[address].get(index, (0, 0))
+        if length * item > size:
+            return None
+        values.append(heaps[address][at : at + length * item])
+    return b"".join(values)
+
+
+def _heap_at(file: int, address: int) -> bytes:
+    """A global heap as it is in the file; empty where there is none."""
     head = os.pread(file, _HEAP_HEAD.size, address) if address < 2**63 else b""
     if len(head) < _HEAP_HEAD.size:
-        return {}
+        return b""
     magic, version, size = _HEAP_HEAD.unpack(head)
     if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
-        return {}
+        return b""
     heap = os.pread(file, size, address)
-    if len(heap) < size:
-        return {}
-    objects = heap_objects(heap, 0, size)
+    return heap if len(heap) == size else b""
+
+
+def _by_index(heap: bytes) -> Mapping[int, tuple[int, int]]:
+    """Place and bytes of each object of a global heap; empty where it is no sound one."""
+    return (_walked if len(heap) > LARGEST_REMEMBERED else _walked_once)(heap)
+
+
+def _walked(heap: bytes) -> Mapping[int, tuple[int, int]]:
+    objects = heap_objects(heap, 0, len(heap))
     if objects is None:
         return {}
-    sizes = dict(objects)
-    return sizes if len(sizes) == len(objects) else {}
+    found = {index: (at, length) for index, at, length in objects}
+    return found if len(found) == len(objects) else {}
+
+
+# The tables of many clients lie in one heap.
+_walked_once = functools.lru_cache(maxsize=8)(_walked)

@@ -1,8 +1,7 @@
-"""Tables, signatures and small trees of plain values."""
+"""Tables, and small trees of plain values."""
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fedviz.errors import DatasetFormatError, InvalidArgumentError, SignatureError
-from fedviz.hdf5_format.heaps import REFERENCE, check_heap, heap_sizes, is_of_variable_length
+from fedviz.errors import DatasetFormatError, InvalidArgumentError
+from fedviz.hdf5_format.heaps import REFERENCE, check_heap, is_of_variable_length
 from fedviz.hdf5_format.members import (
     has_member,
     member,
@@ -20,14 +19,12 @@ from fedviz.hdf5_format.members import (
     refuse_overstated_size,
 )
 from fedviz.hdf5_format.names import TABLES, TEXT
-from fedviz.signature import Signature, TensorSpec
 
 __all__ = [
+    "columns_of",
     "read_json",
-    "read_signature",
     "read_table",
     "write_json",
-    "write_signature",
     "write_table",
 ]
 
@@ -66,20 +63,25 @@ def _plain_values(column: np.ndarray, expected: np.dtype[Any]) -> list[Any]:
 
 def _check_columns(dataset: h5py.Dataset, expected: np.dtype[Any]) -> None:
     kind = dataset.id.get_type()
-    members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
-    starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
-    sizes_of = functools.cache(heap_sizes)
+    columns = columns_of(kind)
     for column in expected.names or ():
-        position = kind.get_member_index(column.encode())
-        found = members[position]
+        found, start = columns[kind.get_member_index(column.encode())]
         if _column_class(found) != _column_class(h5py.h5t.py_create(expected[column], True)):
             raise DatasetFormatError(
                 f"{place_of(dataset.id)}, column {column}: expected {expected[column]}, "
                 f"found {found.dtype}. Copy the file again."
             )
-        before = [m for m, s in zip(members, starts, strict=True) if s < starts[position]]
-        start = starts[position] + sum(map(_growth, before))
-        check_heap(dataset.id, found, start, sizes_of)
+        check_heap(dataset.id, found, start)
+
+
+def columns_of(kind: h5py.h5t.TypeCompoundID) -> list[tuple[h5py.h5t.TypeID, int]]:
+    """The columns' types, and the byte at which each begins in an element in the file."""
+    members = [kind.get_member_type(i) for i in range(kind.get_nmembers())]
+    starts = [kind.get_member_offset(i) for i in range(kind.get_nmembers())]
+    return [
+        (found, start + sum(_growth(m) for m, s in zip(members, starts, strict=True) if s < start))
+        for found, start in zip(members, starts, strict=True)
+    ]
 
 
 def _growth(kind: h5py.h5t.TypeID) -> int:
@@ -91,36 +93,6 @@ def _column_class(kind: h5py.h5t.TypeID) -> tuple[int, ...]:
     """Text, integer or float of whatever width, or a sequence of one of them."""
     nested = kind.get_super() if isinstance(kind, h5py.h5t.TypeVlenID) else None
     return (kind.get_class(), nested.get_class()) if nested else (kind.get_class(),)
-
-
-def write_signature(group: h5py.Group, signature: Signature) -> None:
-    """Write the table of a signature."""
-    flags = {True: 1, False: 0, None: -1}
-    rows = [
-        (i, t.name, np.array(t.shape, dtype="u8"), t.dtype, flags[t.trainable])
-        for i, t in enumerate(signature)
-    ]
-    write_table(group, "signature", rows)
-
-
-def read_signature(group: h5py.Group) -> Signature:
-    """Read the table of a signature."""
-    flags: dict[int, bool | None] = {1: True, 0: False}
-    rows = sorted(read_table(group, "signature"), key=lambda row: int(row["index"]))
-    if [row["index"] for row in rows] != list(range(len(rows))):
-        raise SignatureError("the tensors' indices are not 0, 1 and so on")
-    return _signature_of(
-        tuple(
-            (row["name"], tuple(row["shape"].tolist()), row["dtype"], flags.get(row["trainable"]))
-            for row in rows
-        )
-    )
-
-
-@functools.lru_cache(maxsize=64)
-def _signature_of(tensors: tuple[tuple[str, tuple[int, ...], str, bool | None], ...]) -> Signature:
-    """Divergent clients have few signatures among them: one object stands for all alike."""
-    return Signature(tuple(TensorSpec(*tensor) for tensor in tensors))
 
 
 def write_json(group: h5py.Group, name: str, value: Mapping[str, Any]) -> None:
@@ -142,7 +114,7 @@ def read_json(group: h5py.Group, name: str) -> dict[str, Any]:
     kind = dataset.id.get_type()
     if dataset.shape != () or not isinstance(kind, h5py.h5t.TypeStringID):
         raise DatasetFormatError(f"{place_of(dataset.id)}: expected one text, found {dataset}.")
-    check_heap(dataset.id, kind, 0, heap_sizes)
+    check_heap(dataset.id, kind, 0)
     value = json.loads(dataset[()].decode("utf-8"), parse_constant=_refuse_constant)
     if not isinstance(value, dict):
         raise DatasetFormatError(f"{place_of(dataset.id)}: expected a JSON object.")

@@ -150,7 +150,7 @@ class TestSignatures:
         page = open_page("signatures", dataset=FAULTS.name)
         assert page.answer.startswith(":red[7 of 14 clients differ] from the server model.")
         assert page.answer.endswith("NumPy averaging raises an error.")
-        table = next(t for t in page.tables() if {"Client", "Likely cause"} <= set(t))
+        table = next(t for t in page.tables() if {"Kind", "Likely cause"} <= set(t))
         truth = next(t for t in page.tables() if "Fault" in t)
         kinds = {(row["Client"], row["Kind"].split()[-1]) for _, row in table.iterrows()}
         assert kinds >= {
@@ -163,6 +163,18 @@ class TestSignatures:
             ("c08", "non-finite"),
         }
         assert list(truth["Client"]) == [fault.client for fault in faults.ground_truth]
+        causes = dict(zip(truth["Fault"], truth["Likely cause"], strict=True))
+        unseen = "none: types and values are sound, only the update is odd"
+        assert {fault: cause.partition("]")[0] for fault, cause in causes.items()} == {
+            "transpose": "transposed: stored as [out, in",
+            "dtype": "NumPy noise or arithmetic made float64 of it",
+            "missing": "a layer built with use_bias=False",
+            "extra": "the layer dense_1 has one tensor more, scale: built with other options",
+            "order": "sorted by name",
+            "nan": "training diverged, or a value was divided by zero",
+            "inf": "training diverged, or a value was divided by zero",
+            **dict.fromkeys(("scale", "sign-flip", "label-flip"), f":gray[{unseen}"),
+        }
 
     def test_the_matrix_marks_the_cells(self, open_page):
         (figure,) = open_page("signatures", dataset=FAULTS.name).charts()
