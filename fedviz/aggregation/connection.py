@@ -120,6 +120,7 @@ class Connection:
         self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
         self._stub = tff.framework.RemoteExecutorGrpcStub(self._channel)
         self._kept = _KeptExecutors(self._stub)
+        self.closed = False
 
     def invoke(self, computation: Any, args: tuple[Any, ...]) -> Any:
         """Run a computation in this thread, which must have no event loop.
@@ -150,6 +151,7 @@ class Connection:
 
     def close(self) -> None:
         """Close it, from any thread; what runs fails with ``grpc.RpcError``."""
+        self.closed = True
         self._channel.close()
 
 

@@ -198,12 +198,12 @@ class _Dealing(Generic[Portion, Result]):
             return
         watched = _Watched(address)
         try:
-            greeting = self._greet(watched.connection)
+            greeting = self._greeted(watched)
             while (portion := self._next()) is not None:
                 result = self._work(watched.connection, greeting, portion)
                 self._outcomes.put(_Arrived(worker, portion, result))
         except Exception as error:
-            reason = watched.silence or _reason_of_loss(error)
+            reason = watched.silence or _reason_of_loss(error, watched.connection)
             if reason:
                 _connections.drop(address, watched.connection)
                 self._outcomes.put(_Lost(worker, reason, portion))
@@ -211,6 +211,14 @@ class _Dealing(Generic[Portion, Result]):
                 self._outcomes.put(_Failed(worker, error))
         finally:
             watched.release()
+
+    def _greeted(self, watched: _Watched) -> Any:
+        try:
+            return self._greet(watched.connection)
+        except WorkerGoneError:
+            # It answers, but not over a connection of an earlier mean: it was started again since.
+            watched.renew()
+            return self._greet(watched.connection)
 
     def _next(self) -> Portion | None:
         """The next portion; waits, because another worker may yet be lost."""
@@ -240,13 +248,18 @@ class _Watched:
                 _connections.drop(self._address, self.connection)
                 return
 
+    def renew(self) -> None:
+        _connections.drop(self._address, self.connection)
+        self.connection = _connections.to(self._address)
+
     def release(self) -> None:
         self._released.set()
 
 
-def _reason_of_loss(error: Exception) -> str:
+def _reason_of_loss(error: Exception, connection: Connection) -> str:
     """How a worker was lost, if it was: a failure that it reports is none."""
-    if isinstance(error, WorkerGoneError):
+    # Another mean of this process may have found it silent, and closed what both use.
+    if connection.closed or isinstance(error, WorkerGoneError):
         return "it does not answer any more"
     if isinstance(error, grpc.RpcError) and error.code() in _GONE:
         return f"it ended while it worked ({one_line(error.details() or str(error))})"

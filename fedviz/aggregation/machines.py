@@ -34,6 +34,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
     # A proxy for the web is no way to a machine of one's own.
     ("grpc.enable_http_proxy", 0),
+    # Otherwise a new channel waits as long as an old one to the same address would, after failures.
+    ("grpc.use_local_subchannel_pool", 1),
 )
 
 _HARMLESS = "/tensorflow_federated.v0.ExecutorGroup/DisposeExecutor"
@@ -116,9 +118,7 @@ def silence_of(address: WorkerAddress, seconds: float) -> str:
         return f"no connection within {seconds:g} s"
     except OSError as error:
         return (error.strerror or str(error)).lower()
-    # A pool of its own: a new connection, not one that stands and may be dead.
-    options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-    with grpc.insecure_channel(str(address), options) as channel:
+    with grpc.insecure_channel(str(address), CHANNEL_OPTIONS) as channel:
         try:
             channel.unary_unary(_HARMLESS)(b"", timeout=seconds)
         except grpc.RpcError as error:
