@@ -94,6 +94,7 @@ class _Scene:
         self.evaluate = Evaluator(self.model, self.data)
         # Traced before TFF builds models in graphs of its own, which Keras does not tell apart.
         self.evaluate(self.start)
+        self.processes: dict[str, Any] = {}
         self._trainings: dict[frozenset[int], Any] = {}
         self._first: dict[frozenset[int], Any] = {}
 
@@ -154,21 +155,27 @@ def _by_rule(
     return [made.tensors[name] for name in names]
 
 
+def _process(scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> Any:
+    import tensorflow_federated as tff
+
+    from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS
+
+    value_type = tff.to_type(
+        tuple(tff.TensorType(np.float32, spec.shape) for spec in scene.model.signature)
+    )
+    return TFF_AGGREGATORS[rule].build(value_type, parameters, CLIENTS)
+
+
 class _TffServer:
     """One of TFF's processes over the clients' updates, with its state."""
 
     def __init__(self, scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> None:
-        import tensorflow_federated as tff
-
         from fedviz.aggregation.context import run
-        from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS
 
-        value_type = tff.to_type(
-            tuple(tff.TensorType(np.float32, spec.shape) for spec in scene.model.signature)
-        )
-        self._run = run
+        if rule not in scene.processes:
+            scene.processes[rule] = _process(scene, rule, parameters)
+        self._run, self._process = run, scene.processes[rule]
         self._weights = scene.weights.astype(np.float32).tolist()
-        self._process = TFF_AGGREGATORS[rule].build(value_type, parameters, CLIENTS)
         self._state = run(self._process.initialize)
 
     def __call__(self, server: Arrays, clients: Sequence[Arrays]) -> Arrays:
