@@ -3,7 +3,10 @@
 Fifteen clients train a network on handwritten digits; three of them attack. In every round the
 attackers submit what the attack says, the aggregator makes one model of all fifteen, and that is
 the server model that the next round starts from. What is measured is the accuracy of the last
-one on held-out digits. ``python -m benchmarks attacks`` prints how long each rule took as well.
+one on held-out digits. The clients' data are alike in one table, and skewed in the other.
+
+The aggregators are fedviz's own, fed from memory: TFF's processes keep their state over the
+rounds, as on a server. ``python -m benchmarks attacks`` says how long each took as well.
 """
 
 from __future__ import annotations
@@ -18,20 +21,23 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Row
-from fedviz.aggregation.aggregators import AGGREGATORS
-from fedviz.aggregation.average import average
-from fedviz.dataset import WeightDataset
 from fedviz.generation import client_ids
+from fedviz.robust import RULES as ROBUST_RULES
+from fedviz.robust import aggregate
 from fedviz.synthesis.injection import FaultInjection
 from fedviz.training.architectures import architecture
 from fedviz.training.data import TrainingData, load_data
 from fedviz.training.partitions import partition
-from fedviz.writer import ClientEntry, WeightDatasetWriter
 
-__all__ = ["ATTACKS", "RULES", "Outcome", "measure", "outcomes", "table"]
+__all__ = ["ATTACKS", "PARTITIONS", "RULES", "Outcome", "measure", "outcomes", "table"]
+
+Arrays = list[np.ndarray]
+Server = Callable[[Arrays, Sequence[Arrays]], Arrays]
+"""(server model, what the clients submitted) → the next server model."""
 
 CLIENTS, ATTACKERS, ROUNDS = 15, 3, 5
-PARTITION, SEED = "dirichlet:1", 1
+SEED = 1
+PARTITIONS = {"iid": "Clients that are alike", "dirichlet:1": "Clients with skewed labels"}
 LOCAL_EPOCHS, BATCH_SIZE, LEARNING_RATE = 2, 16, 0.15
 WITHSTANDS = 0.9
 """Share of the accuracy of the mean without an attack from which a rule is said to withstand."""
@@ -75,19 +81,20 @@ class Outcome:
 class _Scene:
     """What stays the same for all attacks and rules: the data, and two trainings of TFF."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, partition_text: str) -> None:
         from fedviz.training.evaluation import Evaluator
         from fedviz.training.keras_models import initial_weights
 
-        self.folder = folder
         self.model = architecture("digits-mlp")
         self.data: TrainingData = load_data("digits", SEED)
-        self.parts = partition(PARTITION, self.data.y_train, CLIENTS, SEED)
+        self.parts = partition(partition_text, self.data.y_train, CLIENTS, SEED)
         self.clients = client_ids(CLIENTS)
+        self.weights = np.array([len(part) for part in self.parts], np.float64)
         self.start = initial_weights(self.model, SEED).arrays
         self.evaluate = Evaluator(self.model, self.data)
         # Traced before TFF builds models in graphs of its own, which Keras does not tell apart.
         self.evaluate(self.start)
+        self.processes: dict[str, Any] = {}
         self._trainings: dict[frozenset[int], Any] = {}
         self._first: dict[frozenset[int], Any] = {}
 
@@ -97,7 +104,7 @@ class _Scene:
         signature = self.model.signature
         return FaultInjection(texts, self.clients, signature, SEED, trains=True)
 
-    def trained(self, flipped: frozenset[int], server: list[np.ndarray], number: int) -> Any:
+    def trained(self, flipped: frozenset[int], server: Arrays, number: int) -> list[Arrays]:
         """Each client's weights; those of the first round are trained once for all rules."""
         if number == 0 and flipped in self._first:
             return self._first[flipped]
@@ -117,72 +124,112 @@ class _Scene:
         return self._trainings[flipped]
 
 
+def _server(scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> Server:
+    """A server that has seen no round yet."""
+    if rule == "mean":
+        return lambda _, clients: _mean(scene, clients)
+    if rule in ROBUST_RULES:
+        return lambda server, clients: _by_rule(scene, rule, parameters, server, clients)
+    return _TffServer(scene, rule, parameters)
+
+
+def _mean(scene: _Scene, clients: Sequence[Arrays]) -> Arrays:
+    from fedviz.aggregation.federated_mean import federated_mean_in_memory
+
+    return [np.asarray(each) for each in federated_mean_in_memory(clients, scene.weights.tolist())]
+
+
+def _by_rule(
+    scene: _Scene,
+    rule: str,
+    parameters: Mapping[str, Any],
+    server: Arrays,
+    clients: Sequence[Arrays],
+) -> Arrays:
+    names = scene.model.signature.names
+    stacks = {
+        name: np.stack(own) for name, own in zip(names, zip(*clients, strict=True), strict=True)
+    }
+    start = dict(zip(names, server, strict=True))
+    made = aggregate(rule, stacks, scene.weights, start, parameters)
+    return [made.tensors[name] for name in names]
+
+
+def _process(scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> Any:
+    import tensorflow_federated as tff
+
+    from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS
+
+    value_type = tff.to_type(
+        tuple(tff.TensorType(np.float32, spec.shape) for spec in scene.model.signature)
+    )
+    return TFF_AGGREGATORS[rule].build(value_type, parameters, CLIENTS)
+
+
+class _TffServer:
+    """One of TFF's processes over the clients' updates, with its state."""
+
+    def __init__(self, scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> None:
+        from fedviz.aggregation.context import run
+
+        if rule not in scene.processes:
+            scene.processes[rule] = _process(scene, rule, parameters)
+        self._run, self._process = run, scene.processes[rule]
+        self._weights = scene.weights.astype(np.float32).tolist()
+        self._state = run(self._process.initialize)
+
+    def __call__(self, server: Arrays, clients: Sequence[Arrays]) -> Arrays:
+        updates = [
+            tuple(own - start for own, start in zip(each, server, strict=True)) for each in clients
+        ]
+        made = self._run(self._process.next, self._state, updates, self._weights)
+        self._state = made.state
+        return [
+            (start + np.asarray(moved)).astype(start.dtype)
+            for start, moved in zip(server, made.result, strict=True)
+        ]
+
+
 def outcomes(
-    folder: Path,
+    partition_text: str,
     attacks: Mapping[str, str] = ATTACKS,
     rules: Mapping[str, Mapping[str, Any]] = RULES,
     rounds: int = ROUNDS,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
     """Train under each attack with each aggregator."""
-    scene = _Scene(folder)
+    scene = _Scene(partition_text)
     found = [Outcome(rule) for rule in rules]
     for attack, fault in attacks.items():
+        injection = scene.injection(fault)
         for outcome in found:
-            path = folder / f"{outcome.rule}-{fault.replace(':', '-') or 'none'}.h5"
-            attacked = _attacked(scene, path, fault, outcome, rules[outcome.rule], rounds)
-            outcome.accuracy[attack] = attacked
-            path.unlink()
-            report(f"{attack}, {outcome.rule}: {attacked:.3f}")
+            server = _server(scene, outcome.rule, rules[outcome.rule])
+            outcome.accuracy[attack] = _attacked(scene, injection, server, outcome, rounds)
+            report(f"{attack}, {outcome.rule}: {outcome.accuracy[attack]:.3f}")
     return found
 
 
 def _attacked(
-    scene: _Scene,
-    path: Path,
-    fault: str,
-    outcome: Outcome,
-    parameters: Mapping[str, Any],
-    rounds: int,
+    scene: _Scene, injection: FaultInjection, next_server: Server, outcome: Outcome, rounds: int
 ) -> float:
     """Accuracy of the last server model."""
-    injection = scene.injection(fault)
-    history = AGGREGATORS[outcome.rule].history == "optional"
     server = list(scene.start)
     for number in range(rounds):
         trained = scene.trained(injection.flipped, server, number)
-        submitted = injection.corrupt(number, trained, server)
-        _append(scene, path, server, [own for own in submitted if own is not None])
+        submitted = [own for own in injection.corrupt(number, trained, server) if own is not None]
         started = time.perf_counter()
-        with WeightDataset(path) as dataset:
-            made = average(dataset, -1, "num_examples", outcome.rule, parameters, history=history)
+        server = next_server(server, submitted)
         outcome.seconds += time.perf_counter() - started
-        server = list(made.weights.values())
     return float(scene.evaluate(server).accuracy or 0.0)
 
 
-def _append(
-    scene: _Scene, path: Path, server: list[np.ndarray], clients: Sequence[list[np.ndarray]]
-) -> None:
-    """Write a round, as a server would keep it: adaptive rules look at those before."""
-    entries = [
-        ClientEntry(client, len(part))
-        for client, part in zip(scene.clients, scene.parts, strict=True)
-    ]
-    new = not path.exists()
-    writer = (
-        WeightDatasetWriter(path, scene.model.signature)
-        if new
-        else WeightDatasetWriter.append(path)
-    )
-    with writer, writer.round(entries, server) as round_:
-        for client, weights in zip(scene.clients, clients, strict=True):
-            round_.write_client(client, weights)
-
-
 def table(folder: Path) -> str:
-    """The table in Markdown: a row for each aggregator, a column for each attack."""
-    return markdown(outcomes(folder))
+    """The tables in Markdown: a row for each aggregator, a column for each attack."""
+    del folder
+    return "\n\n".join(
+        f"**{title}** (`{text}`)\n\n{markdown(outcomes(text))}"
+        for text, title in PARTITIONS.items()
+    )
 
 
 def markdown(found: Sequence[Outcome]) -> str:
@@ -205,22 +252,21 @@ def _cell(accuracy: float, fine: float) -> str:
 
 def measure(folder: Path) -> Iterator[Row]:
     """A row for each aggregator: seconds of its aggregations, and its accuracies."""
-    for each in outcomes(folder):
-        said = ", ".join(f"{attack} {value:.2f}" for attack, value in each.accuracy.items())
-        yield Row(f"`{each.rule}`", each.seconds, said)
+    del folder
+    for text in PARTITIONS:
+        for each in outcomes(text):
+            said = ", ".join(f"{attack} {value:.2f}" for attack, value in each.accuracy.items())
+            yield Row(f"{text}, `{each.rule}`", each.seconds, said)
 
 
 def main() -> None:
-    """Train, and print the table."""
-    import tempfile
-
+    """Train, and print the tables."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        found = outcomes(Path(folder), report=lambda line: print(line, flush=True))
-    print(markdown(found))
-    for each in found:
-        print(f"{each.rule}: {each.seconds:.1f} s")
+    for text, title in PARTITIONS.items():
+        found = outcomes(text)
+        print(f"**{title}** (`{text}`)\n\n{markdown(found)}\n", flush=True)
+        print(", ".join(f"{each.rule} {each.seconds:.1f} s" for each in found))
     print(f"{time.perf_counter() - started:.0f} s")
 
 

@@ -108,7 +108,8 @@ class Comparison:
     contenders : tuple of Contender
         In the order in which they were asked for.
     distances : ndarray of shape (k, k), float64
-        ‖a − b‖ between the models of those that could be applied, over all float tensors.
+        ‖a − b‖ between the models of those that could be applied, over all float tensors; NaN
+        where a value is not finite.
     by_tensor : mapping of str to ndarray of shape (k, k), float64
     server_distances : ndarray of shape (k,), float64
         ‖a − server‖; NaN without a server model.
@@ -308,7 +309,8 @@ def _contend(
 
 def _distances(signature: Signature, models: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
     squares = {s.name: np.zeros((len(models), len(models))) for s in signature if s.is_float}
-    for (i, one), (j, other) in itertools.combinations(enumerate(models), 2):
+    # With themselves too: a model that is not finite has no distance, not even to itself.
+    for (i, one), (j, other) in itertools.combinations_with_replacement(enumerate(models), 2):
         for name, square in squares.items():
             square[i, j] = square[j, i] = _squared_distance(one[name], other[name])
     total = sum(squares.values(), np.zeros((len(models), len(models))))
@@ -319,8 +321,10 @@ def _distances(signature: Signature, models: Sequence[Mapping[str, np.ndarray]])
 
 
 def _squared_distance(one: np.ndarray, other: np.ndarray) -> float:
-    difference = one.astype("f8") - other.astype("f8")
-    return float(np.vdot(difference, difference))
+    with np.errstate(invalid="ignore", over="ignore"):
+        difference = one.astype("f8") - other.astype("f8")
+        square = float(np.vdot(difference, difference))
+    return square if np.isfinite(square) else np.nan
 
 
 def _server_distances(cohort: Cohort, models: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:

@@ -12,6 +12,7 @@ from fedviz.comparison import (
     comparison_text,
     parse_candidate,
 )
+from fedviz.dashboard.compared import ranked
 from fedviz.dataset import WeightDataset
 from fedviz.errors import InvalidArgumentError, JobCancelledError, UnknownNameError
 from tests.aggregation.helpers import f32, write_round
@@ -87,6 +88,25 @@ def test_influence_without_a_server_model_does_not_drown(tmp_path):
         found = compare(dataset, [Candidate("median")])
     # Mean 2, without each: 3, 2.5 and 0.5.
     np.testing.assert_allclose(found.influence, [1.0, 0.5, 1.5], rtol=1e-12)
+
+
+def test_a_model_that_is_not_finite_has_no_distances(tmp_path):
+    clients = [*CLIENTS, {"w": f32(np.nan, 1), "b": f32(np.inf)}]
+    rules = [Candidate("trimmed-mean", {"trim": 0}), Candidate("median"), Candidate("krum")]
+    path = write_round(tmp_path / "a.h5", [*clients, CLIENTS[0]], server=SERVER)
+    with WeightDataset(path) as dataset:
+        found = compare(dataset, rules)
+        view = ranked(found, dataset.round())
+    spoilt, median, _ = (each.result.measurements for each in found.contenders)
+    assert (spoilt["nonfinite_values"], median["nonfinite_values"]) == (2, 0)
+    assert median["nonfinite_client_values"] == 2
+    assert np.isnan(found.distances[0]).all()
+    assert np.isnan(found.distances[:, 0]).all()
+    assert np.isfinite(found.distances[1:, 1:]).all()
+    assert np.isnan(found.server_distances[0])
+    assert found.to_json()["distances"][0] == [None, None, None]
+    assert np.isnan(found.influence).all()
+    assert (view.spoilt, view.reference) == (("trimmed-mean-trim=0",), "median")
 
 
 def test_progress_reaches_into_each_aggregator_and_cancels(path):

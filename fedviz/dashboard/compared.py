@@ -50,6 +50,21 @@ class Ranked:
         """Of those that could be applied, in their order."""
         return tuple(each.name for each in self.contenders)
 
+    @property
+    def spoilt(self) -> tuple[str, ...]:
+        """Names of those whose model has values that are not finite."""
+        return tuple(
+            each.name
+            for each in self.contenders
+            if each.result and each.result.measurements.get("nonfinite_values")
+        )
+
+    @property
+    def reference(self) -> str:
+        """What distances are measured from unless another is chosen: the mean, where it is fit."""
+        fit = [name for name in self.names if name not in self.spoilt] or list(self.names)
+        return "mean" if "mean" in fit else fit[0]
+
     def score(self, contender: Contender) -> float:
         """Its score; NaN where it was not measured."""
         return contender.scores.get(self.metric or "", float("nan"))

@@ -207,10 +207,7 @@ def results(found: Comparison | None, view: Ranked | None) -> None:
     with left:
         _apart(found, view)
     with right:
-        widgets.section(
-            "Whom the mean follows", "How far it moves when a client is left out, ‖m − m without‖."
-        )
-        widgets.chart(influence_bars(found.clients, found.influence, widgets.theme()), "influence")
+        _influence(found)
     _by_tensor(found, view, reference)
     _measurements(view, reference)
 
@@ -224,9 +221,8 @@ def _invitation() -> None:
 
 
 def _reference(view: Ranked) -> str:
-    first = "mean" if "mean" in view.names else view.names[0]
     if st.session_state.get("compared_with") not in view.names:
-        st.session_state["compared_with"] = first
+        st.session_state["compared_with"] = view.reference
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(":gray[Distances from]", width="content")
         return st.selectbox(
@@ -265,6 +261,7 @@ def _table(found: Comparison, view: Ranked, reference: str) -> None:
         hide_index=True,
         height="content",
         row_height=34,
+        placeholder="–",
         key="side_by_side",
         column_config={
             "aggregator": column.TextColumn("Aggregator", width=190),
@@ -302,6 +299,11 @@ def _table(found: Comparison, view: Ranked, reference: str) -> None:
 
 
 def _failures(view: Ranked) -> None:
+    for name in view.spoilt:
+        st.markdown(
+            f":red-badge[:material/error: {widgets.literal(name)}] :small[The model has NaN or "
+            "infinite values, as clients do: it has no score and no distances.]"
+        )
     for each in view.failed:
         st.markdown(
             f":orange-badge[:material/warning: {widgets.literal(each.name)}] "
@@ -327,6 +329,19 @@ def _apart(found: Comparison, view: Ranked) -> None:
         ),
         "apart",
         wide="mid",
+    )
+
+
+def _influence(found: Comparison) -> None:
+    widgets.section(
+        "Whom the mean follows", "How far it moves when a client is left out, ‖m − m without‖."
+    )
+    if np.isfinite(found.influence).any():
+        widgets.chart(influence_bars(found.clients, found.influence, widgets.theme()), "influence")
+        return
+    st.markdown(
+        "The mean is not finite, or it has one client only: leaving one out moves it by no number. "
+        "The signatures page names clients with NaN and infinite values."
     )
 
 

@@ -316,6 +316,8 @@ def comparison_answer(view: Ranked | None) -> str:
     )
     if view.server is not None:
         sentence += f" The server model before the round: {decimals(view.server)}."
+    if view.spoilt:
+        sentence += f" :red[{len(view.spoilt)} made a model that is not finite.]"
     return sentence
 
 

@@ -146,6 +146,6 @@ class _NonfiniteCounter:
         return {
             "clients": len(clients),
             "nonfinite_clients": clients.rows[self._counts > 0].tolist(),
-            "nonfinite_values": int(self._counts.sum()),
+            "nonfinite_client_values": int(self._counts.sum()),
             "nonfinite_result": count_nonfinite(tensors),
         }

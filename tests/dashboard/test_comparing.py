@@ -5,6 +5,7 @@ import pytest
 
 from fedviz.dashboard import cache
 from fedviz.dashboard.tasks import CompareOutcome
+from fedviz.errors import JobCancelledError
 from tests.dashboard.opened import unescaped
 from tests.dashboard.test_samples import MLP
 
@@ -85,3 +86,20 @@ def test_one_with_parameters_is_added(open_page):
     page.run()
     page.press("Add")
     assert page.app.multiselect(key="candidates").value[-1] == "multi-krum:f=2"
+
+
+@pytest.mark.tff
+def test_a_comparison_is_cancelled_and_the_next_one_works(open_page):
+    page = open_page("averaging", **VIEW, round="1")
+    page.app.multiselect(key="candidates").set_value(["median", "krum"])
+    page.run()
+    page.press("Compare on round")
+    (job,) = [j for j in cache.engine().jobs.values() if j.kind == "compare_job" and j.active]
+    page.press("Cancel")
+    with pytest.raises(JobCancelledError):
+        job.result()
+    page.run()
+    assert [each.value for each in page.app.info] == ["Cancelled; nothing was written."]
+    assert page.answer == "What would another aggregator have made of these clients?"
+    assert [each.name for each in compare(page).found.applied] == ["median", "krum"]
+    assert page.answer.startswith("Of 2 aggregators, ")

@@ -75,7 +75,7 @@ def test_clients_of_weight_0_take_no_part():
     assert result.measurements == {
         "clients": 3,
         "nonfinite_clients": [],
-        "nonfinite_values": 0,
+        "nonfinite_client_values": 0,
         "nonfinite_result": 0,
     }
 
@@ -84,7 +84,7 @@ def test_nan_counts_as_infinity():
     result = median(column(1, NAN, 2, 3, NAN), np.ones(5))
     assert result.tensors["x"] == 3
     assert result.measurements["nonfinite_clients"] == [1, 4]
-    assert result.measurements["nonfinite_values"] == 2
+    assert result.measurements["nonfinite_client_values"] == 2
     assert result.measurements["nonfinite_result"] == 0
 
 

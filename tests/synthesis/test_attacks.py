@@ -8,8 +8,10 @@ import pytest
 from fedviz.errors import InvalidArgumentError
 from fedviz.generation import GenerateRequest, synthesize
 from fedviz.records import FaultKind, InjectedFault
+from fedviz.signature import Signature
 from fedviz.synthesis.attacks import HonestClients, little_is_enough_z
 from fedviz.synthesis.faults import apply_fault, parse_fault
+from fedviz.synthesis.injection import FaultInjection
 
 SERVER = {"w": np.array([1.0, 0.0], np.float32), "n": np.array(4)}
 OWN = {"w": np.array([9.0, 9.0], np.float32), "n": np.array(5)}
@@ -130,3 +132,19 @@ def test_colluding_clients_of_a_dataset_submit_one_model(tmp_path):
             tuple(text.split(":")) if text.count(":") == 2 else (*text.split(":"), "")
             for text in sorted(faults, key=lambda text: text[:3])
         ]
+
+
+def test_what_clients_submit_in_training():
+    server = [np.array([1.0, 0.0], np.float32)]
+    trained = [[np.array(row, np.float32)] for row in ([2, 0], [4, -2], [9, 9], [9, 9], [3, 3])]
+    faults = ["c02:inner-product:1", "c03:little-is-enough:2", "c04:missing:w"]
+    clients = [f"c0{i}" for i in range(5)]
+    signature = Signature.of({"w": server[0], "b": np.zeros(1)})
+    injection = FaultInjection(faults, clients, signature, 0, trains=True)
+    trained = [[weights, np.zeros(1)] for (weights,) in trained]
+    submitted = injection.corrupt(0, trained, [*server, np.zeros(1)])
+    # The honest clients are the first two: mean (3, −1), deviations (1, 1).
+    assert submitted[2][0].tolist() == [-1.0, 1.0]
+    assert submitted[3][0].tolist() == [5.0, 1.0]
+    assert submitted[4] is None
+    assert [own[0].tolist() for own in submitted[:2]] == [[2.0, 0.0], [4.0, -2.0]]
