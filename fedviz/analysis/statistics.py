@@ -16,7 +16,6 @@ from fedviz.dataset import Aggregate, Round, WeightMap
 __all__ = [
     "RoundSummary",
     "TensorSummary",
-    "contributions",
     "movement_by_round",
     "relative_distance",
     "rms",
@@ -162,32 +161,3 @@ def movement_by_round(rounds: Sequence[Round], tensor: str, aggregate: str) -> l
         difference = each.aggregates[aggregate][tensor].astype("f8") - each.server[tensor]
         norms.append(float(np.linalg.norm(difference)))
     return norms
-
-
-def contributions(
-    round_: Round, tensor: str, cell: tuple[int, ...], shares: np.ndarray
-) -> np.ndarray:
-    """How far each client moved one cell of the mean: share × (client − server).
-
-    Parameters
-    ----------
-    round_ : Round
-        With a server model.
-    tensor : str
-        Tensor.
-    cell : tuple of int
-        Index in the tensor.
-    shares : ndarray of shape (conforming clients,), float64
-        Each client's share of the mean, together 1.
-
-    Returns
-    -------
-    ndarray of shape (conforming clients,), float64
-        They add up to the mean's move of that cell.
-    """
-    spec = round_.dataset.signature[tensor]
-    flat = int(np.ravel_multi_index(cell, spec.shape)) if spec.shape else 0
-    start = 0.0 if round_.server is None else float(round_.server[tensor][cell])
-    values = [block[:, flat].astype("f8") for _, block in client_blocks(round_, tensor)]
-    column = np.concatenate(values) if values else np.zeros(0)
-    return np.asarray(shares) * (column - start)

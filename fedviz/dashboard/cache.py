@@ -16,7 +16,9 @@ from fedviz import generation
 from fedviz.analysis import aggregates, courses, health, nonfinite_window, statistics
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
-from fedviz.analysis.heatmap import histogram, shared_limit
+from fedviz.analysis import movers as moving
+from fedviz.analysis.heatmap import Plane, Window, layout_for
+from fedviz.analysis.scales import histogram, shared_limit
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
@@ -25,7 +27,6 @@ from fedviz.training.partitions import label_counts
 __all__ = [
     "HASH_KEYS",
     "before_after",
-    "cell_story",
     "checked",
     "compared",
     "distances_by_round",
@@ -34,6 +35,7 @@ __all__ = [
     "light_engine",
     "metric_courses",
     "movements",
+    "movers",
     "opened",
     "patterns",
     "reference",
@@ -179,31 +181,45 @@ def small_histogram(round_: Round, tensor: str, aggregate: str | None) -> list[i
     return histogram(values, shared_limit([values], 100), _SMALL_BINS).counts.tolist()
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def before_after(
     round_: Round,
     tensor: str,
     clients: tuple[str, str],
     aggregate: str | None,
-    percentile: float,
-    magnified: bool,
+    view: comparison.HeatmapView,
 ) -> comparison.BeforeAfter:
-    """One tensor before and after averaging."""
-    return comparison.before_after(
-        round_, tensor, clients, aggregate, percentile=percentile, magnified=magnified
-    )
+    """One tensor before and after averaging; a window of it has the colours of the whole."""
+    everything = dataclasses.replace(view, window=None)
+    whole = _before_after(round_, tensor, clients, aggregate, everything, None)
+    if view.window is None:
+        return whole
+    return _before_after(round_, tensor, clients, aggregate, view, whole)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
+def _before_after(
+    round_: Round,
+    tensor: str,
+    clients: tuple[str, str],
+    aggregate: str | None,
+    view: comparison.HeatmapView,
+    _whole: comparison.BeforeAfter | None,
+) -> comparison.BeforeAfter:
+    return comparison.before_after(round_, tensor, clients, aggregate, view, _whole)
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=HASH_KEYS)
-def cell_story(
+def movers(
     round_: Round,
     tensor: str,
-    index: tuple[int, ...],
+    plane: Plane | None,
+    cells: Window,
     clients: tuple[str, str],
     aggregate: str | None,
-) -> comparison.CellStory:
-    """One cell of a tensor in every model."""
-    return comparison.cell_story(round_, tensor, index, clients, aggregate)
+) -> moving.Movers:
+    """Some cells of a tensor in every model, and who moved them."""
+    layout = layout_for(round_.dataset.signature[tensor].shape, tensor, plane=plane)
+    return moving.movers(round_, tensor, layout, cells, clients, aggregate)
 
 
 @st.cache_resource(
