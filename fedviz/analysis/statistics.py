@@ -12,6 +12,7 @@ import numpy as np
 
 from fedviz.analysis.blocks import client_blocks
 from fedviz.dataset import Aggregate, Round, WeightMap
+from fedviz.errors import FedvizError
 
 __all__ = [
     "RoundSummary",
@@ -152,12 +153,15 @@ def relative_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def movement_by_round(rounds: Sequence[Round], tensor: str, aggregate: str) -> list[float]:
-    """‖aggregate − server‖ of one tensor over the rounds; NaN where one of them is absent."""
-    norms = []
-    for each in rounds:
-        if each.server is None or aggregate not in each.aggregates:
-            norms.append(float("nan"))
-            continue
-        difference = each.aggregates[aggregate][tensor].astype("f8") - each.server[tensor]
-        norms.append(float(np.linalg.norm(difference)))
-    return norms
+    """‖aggregate − server‖ of one tensor over the rounds; NaN where one cannot be read."""
+    return [_movement(each, tensor, aggregate) for each in rounds]
+
+
+def _movement(round_: Round, tensor: str, aggregate: str) -> float:
+    try:
+        if round_.server is None or aggregate not in round_.aggregates:
+            return float("nan")
+        difference = round_.aggregates[aggregate][tensor].astype("f8") - round_.server[tensor]
+    except FedvizError:
+        return float("nan")
+    return float(np.linalg.norm(difference))

@@ -17,11 +17,14 @@ from fedviz.analysis import aggregates, courses, health, nonfinite_window, stati
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
 from fedviz.analysis import movers as moving
+from fedviz.analysis import round_courses as over_rounds
 from fedviz.analysis.heatmap import Plane, Window, layout_for
+from fedviz.analysis.models import Role
 from fedviz.analysis.scales import histogram, shared_limit
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
+from fedviz.errors import FedvizError
 from fedviz.training.partitions import label_counts
 
 __all__ = [
@@ -38,10 +41,13 @@ __all__ = [
     "movers",
     "opened",
     "patterns",
+    "reads_every_round",
     "reference",
+    "round_courses",
     "round_health",
     "small_histogram",
     "summary",
+    "tensor_over_rounds",
     "values_are_few",
     "values_around",
 ]
@@ -150,25 +156,53 @@ def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list
     """Each client's distance to the aggregate, round by round; None for a large dataset."""
     if dataset.nbytes > _SMALL_DATASET_BYTES:
         return None
-    distances: dict[str, list[float]] = {client: [] for client in dataset.client_ids}
-    for each in dataset.rounds:
-        found = _distances(each, aggregate)
-        for client, course in distances.items():
-            course.append(found.get(client, float("nan")))
-    return distances
+    found = [_distances(each, aggregate) for each in dataset.rounds]
+    ids = dict.fromkeys(client for each in found for client in each)
+    return {client: [each.get(client, float("nan")) for each in found] for client in ids}
 
 
 def _distances(round_: Round, aggregate: str) -> dict[str, float]:
-    if aggregate not in round_.aggregates:
+    """Nothing for a round that cannot be read: it is not to spoil the others."""
+    try:
+        if aggregate not in round_.aggregates:
+            return {}
+        values = np.asarray(summary(round_, aggregate).distances).tolist()
+        return dict(zip((record.id for record in round_.conforming), values, strict=True))
+    except FedvizError:
         return {}
-    values = np.asarray(summary(round_, aggregate).distances).tolist()
-    return dict(zip((record.id for record in round_.conforming), values, strict=True))
 
 
 @st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
-def metric_courses(dataset: WeightDataset) -> courses.MetricCourses | None:
-    """What was measured, round by round."""
-    return courses.metric_courses(dataset)
+def metric_courses(
+    dataset: WeightDataset, metric: str | None = None
+) -> courses.MetricCourses | None:
+    """What was measured, round by round; the preferred metric without a name."""
+    return courses.metric_courses(dataset, metric)
+
+
+def reads_every_round(dataset: WeightDataset) -> bool:
+    """Whether all clients of all rounds are read without being asked for."""
+    return dataset.nbytes <= _SMALL_DATASET_BYTES
+
+
+@st.cache_resource(show_spinner="Reading every round …", max_entries=16, hash_funcs=HASH_KEYS)
+def round_courses(
+    dataset: WeightDataset, aggregate: str | None, *, reads_clients: bool
+) -> over_rounds.RoundCourses:
+    """How every tensor and client moves over the rounds."""
+    return over_rounds.round_courses(dataset, aggregate, summary if reads_clients else None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
+def tensor_over_rounds(
+    dataset: WeightDataset,
+    tensor: str,
+    aggregate: str | None,
+    role: Role,
+    rounds: tuple[int, ...],
+) -> over_rounds.TensorOverRounds:
+    """One tensor, small, in several rounds."""
+    return over_rounds.tensor_over_rounds(dataset, tensor, aggregate, role, rounds)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=HASH_KEYS)

@@ -332,7 +332,7 @@ def colour_bar(limit: float, theme: Theme, *, is_symlog: bool = False) -> dict[s
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit]
     names = [short_number(value) for value in ticks]
     if is_symlog:
-        shares = (-1.0, -0.1, -0.01, 0.0, 0.01, 0.1, 1.0)
+        shares = (-1.0, -0.1, 0.0, 0.1, 1.0)
         names = [short_number(share * limit) for share in shares]
         ticks = [symlog_place(share) for share in shares]
     return {

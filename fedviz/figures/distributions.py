@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 
 from fedviz.analysis.scales import Histogram
@@ -15,7 +14,7 @@ from fedviz.figures.theme import Theme, blend
 
 __all__ = ["Distribution", "overlaid_histograms"]
 
-_HEIGHT, _LINE = 190, 15
+_HEIGHT = 210
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +38,11 @@ def overlaid_histograms(series: Sequence[Distribution], limit: float, theme: The
     theme : Theme
     """
     named = [each for each in series if each.colour is not None]
-    figure = blank_figure(theme, _HEIGHT, l=8, r=8, t=6 + _LINE * len(named), b=24)
+    figure = blank_figure(theme, _HEIGHT, l=8, r=8, t=26, b=24)
     behind = [each for each in series if each.colour is None]
     for each in (*behind, *named):
         _draw(figure, each, theme)
-    add_labels(figure, [_key(each, line, theme.sub) for line, each in enumerate(named)])
+    add_labels(figure, [_key(named, theme)])
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit]
     figure.update_xaxes(
         range=[-1.08 * limit, 1.08 * limit],
@@ -53,7 +52,7 @@ def overlaid_histograms(series: Sequence[Distribution], limit: float, theme: The
         showline=True,
     )
     figure.update_yaxes(visible=False, rangemode="tozero")
-    figure.update_layout(hovermode="x unified", height=_HEIGHT + _LINE * len(named))
+    figure.update_layout(hovermode="x unified")
     return figure
 
 
@@ -76,18 +75,11 @@ def _draw(figure: go.Figure, each: Distribution, theme: Theme) -> None:
     )
 
 
-def _key(each: Distribution, line: int, colour: str) -> dict[str, object]:
-    peak = float(np.max(each.histogram.shares, initial=0.0))
-    name = escaped(middle_ellipsis(each.name, 24))
-    text = f"<span style='color:{each.colour}'>▬</span> {name}, at most {peak:.1%} in a bar"
-    return label(
-        text,
-        0,
-        1,
-        xref="paper",
-        yref="paper",
-        yanchor="top",
-        yshift=4 + _LINE * (line + 1),
-        colour=colour,
-        size=11,
-    )
+def _key(series: Sequence[Distribution], theme: Theme) -> dict[str, object]:
+    """All names in one line, each with its colour."""
+    names = [
+        f"<span style='color:{each.colour}'>■</span> {escaped(middle_ellipsis(each.name, 16))}"
+        for each in series
+    ]
+    place = {"xref": "paper", "yref": "paper", "yanchor": "bottom", "yshift": 4}
+    return label("   ".join(names), 0, 1, **place, colour=theme.sub, size=11)
