@@ -31,10 +31,11 @@ def start(chosen: Selection, *axes: str) -> None:
     """Forget window and cells where they were another tensor's; before any control is drawn."""
     subject = (chosen.dataset.path.name, chosen.tensor)
     if st.session_state.get("_window_subject", subject) != subject:
-        kept.forget(*_KEYS, *axes)
+        kept.forget(*axes)
         st.session_state["_trail"] = []
         for key in _KEYS:
-            kept.put(key, "")
+            if kept.held(key):
+                kept.put(key, "")
     st.session_state["_window_subject"] = subject
 
 
