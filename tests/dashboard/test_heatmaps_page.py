@@ -1,4 +1,4 @@
-"""The heatmaps and rounds pages without a browser: the address, windows, planes, a damaged round."""
+"""Heatmaps and rounds without a browser: the address, windows, planes, a damaged round."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from fedviz.dataset import WeightDataset
 from tests.dashboard.datasets import ZOO, write
-from tests.dashboard.opened import ROOT, OpenedPage
+from tests.dashboard.opened import ROOT
 
 MLP = ROOT / "sample_data" / "digits-mlp.h5"
 KERNEL = "dense/kernel"
@@ -18,8 +18,8 @@ def heatmaps(page):
     return [t for t in page.charts()[0]["data"] if t["type"] == "heatmap"]
 
 
-def test_the_address_is_the_whole_selection(data_dir):
-    page = OpenedPage(
+def test_the_address_is_the_whole_selection(open_page):
+    page = open_page(
         "heatmaps",
         dataset=MLP.name,
         round="2",
@@ -50,15 +50,15 @@ def test_the_address_is_the_whole_selection(data_dir):
     assert page.charts()[0]["layout"]["yaxis"]["range"] == [31.5, -0.5]
 
 
-def test_a_window_that_is_not_there_is_said(data_dir):
-    page = OpenedPage("heatmaps", dataset=MLP.name, w="0,100,0,5")
+def test_a_window_that_is_not_there_is_said(open_page):
+    page = open_page("heatmaps", dataset=MLP.name, w="0,100,0,5")
     assert page.charts()[0]["layout"]["yaxis"]["range"] == [63.5, -0.5]
     assert any("no window 0" in toast.value.replace("\\", "") for toast in page.app.toast)
 
 
-def test_two_axes_of_a_kernel(data_dir):
+def test_two_axes_of_a_kernel(open_page, data_dir):
     zoo = write(data_dir / "zoo.h5", signature=ZOO)
-    page = OpenedPage(
+    page = open_page(
         "heatmaps",
         dataset=zoo.name,
         tensor="conv",
@@ -75,8 +75,8 @@ def test_two_axes_of_a_kernel(data_dir):
     np.testing.assert_array_equal(shown["z"], values[2, :, 1, :].T)
 
 
-def test_rounds_are_the_file_s_numbers(data_dir):
-    page = OpenedPage("rounds", dataset=MLP.name)
+def test_rounds_are_the_file_s_numbers(open_page):
+    page = open_page("rounds", dataset=MLP.name)
     assert page.errors == []
     assert page.answer.startswith("Over 5 rounds dense_1/kernel moved furthest, by ")
     played, drift = page.charts()[:2]
@@ -89,17 +89,17 @@ def test_rounds_are_the_file_s_numbers(data_dir):
     assert np.asarray(course["y"], "f8") == pytest.approx(expected)
 
 
-def test_a_damaged_round_does_not_spoil_the_others(data_dir):
+def test_a_damaged_round_does_not_spoil_the_others(open_page, data_dir):
     path = write(data_dir / "damaged.h5", rounds=3)
     with h5py.File(path, "r+") as file:
         del file["rounds"][sorted(file["rounds"])[1]]["clients"]
     for name in ("rounds", "overview", "heatmaps"):
-        page = OpenedPage(name, dataset=path.name)
+        page = open_page(name, dataset=path.name)
         assert page.answer
         if name == "rounds":
             assert len(page.errors) == 1
-            assert "the table of clients" in page.errors[0]
-    page = OpenedPage("heatmaps", dataset=path.name, round="1")
+            assert "rounds/000001/clients is missing" in page.errors[0]
+    page = open_page("heatmaps", dataset=path.name, round="1")
     assert page.answer == ":red[This round cannot be read.] Choose another above."
     page.choose(round=0)
     assert heatmaps(page)
