@@ -50,7 +50,13 @@ with left, widgets.errors_in_place():
         title, note = panels.who_moved(story)
         widgets.section(title, note)
         widgets.chart(
-            contribution_bars(story.clients, story.contributions, story.total, widgets.theme()),
+            contribution_bars(
+                story.clients,
+                story.contributions,
+                story.total,
+                widgets.theme(),
+                total_name=panels.total_name(story),
+            ),
             "contributions",
             wide="mid",
         )

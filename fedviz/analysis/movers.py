@@ -46,6 +46,17 @@ class Movers:
     contributions: np.ndarray
     total: float
 
+    @property
+    def aggregate_move(self) -> float | None:
+        """Aggregate − server in the one cell, where it is not the mean's move: of other rules."""
+        known = dict(self.values)
+        if self.num_cells > 1 or not {"aggregate", "server"} <= set(known):
+            return None
+        move, size = known["aggregate"] - known["server"], abs(known["server"])
+        # Stored in single precision, the mean is off by as much.
+        near = np.isclose(move, self.total, rtol=1e-3, atol=1e-5 * size, equal_nan=True)
+        return None if near else move
+
 
 def movers(
     round_: Round,

@@ -27,6 +27,7 @@ __all__ = [
     "distributions",
     "figures",
     "pair",
+    "total_name",
     "who_moved",
     "whole",
 ]
@@ -187,15 +188,20 @@ def who_moved(story: Movers) -> tuple[str, str]:
     """What is asked, and how to read the answer."""
     first, last = (list(index) for index in story.indices)
     if story.num_cells == 1:
-        return (
-            f"Which client moved cell {first}",
-            "Each client's weight in the mean × (client − server). They add up to the mean's move.",
-        )
+        note = "Each client's weight in the mean × (client − server). They add up to its move."
+        if story.aggregate_move is not None:
+            note += f" The aggregate is not that mean: it moved by {signed(story.aggregate_move)}."
+        return f"Which client moved cell {first}", note
     return (
         f"Which client moved these {story.num_cells:,} cells, {first} to {last}",
         "Each client's weight × (client − server), along the direction in which the mean moved. "
         "They add up to the length of its move.",
     )
+
+
+def total_name(story: Movers) -> str:
+    """What moved by the clients' contributions together."""
+    return "aggregate" if story.aggregate_move is None else "mean"
 
 
 def cell_table(story: Movers) -> None:

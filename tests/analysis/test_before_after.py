@@ -301,6 +301,12 @@ class TestMovers:
         assert found.contributions.tolist() == [0.0, 3.0]
         assert found.total == 3.0
 
+    def test_an_aggregate_that_is_another_rule_s_is_told_apart(self, round_of):
+        # The uniform mean would be 4; the file's aggregate is 5, as the weighted one is.
+        assert ask(round_of(), (1, 2, 0, 1), "uniform").aggregate_move == 3.0
+        assert ask(round_of(), (1, 2, 0, 1), "num_examples").aggregate_move is None
+        assert ask(round_of(), (0, 2, 0, 2), "uniform").aggregate_move is None
+
     def test_a_uniform_aggregate_has_equal_shares(self, round_of):
         assert ask(round_of(), (1, 2, 0, 1), "uniform").contributions.tolist() == [0.0, 2.0]
 
