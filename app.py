@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from fedviz.dashboard import cache, opening, state, widgets
+from fedviz.dashboard import cache, linked, opening, state, widgets
 
 ROOT = Path(__file__).parent
 LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")
@@ -15,6 +15,7 @@ PAGES = {
     "Import": ("import", ":material/upload_file:", ()),
     "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
     "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
+    "Rounds": ("rounds", ":material/timeline:", ("dataset", "round", "client", "tensor")),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
 }
 
@@ -35,6 +36,7 @@ if levels:
         state.choose(levels)
         opening.upload_button()
     opening.guard()
+linked.history()
 state.mark_app_run()
 with widgets.errors_in_place():
     page.run()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.timing import machine, markdown_table
 
-TOPICS = ("many_tensors", "finiteness", "importing", "startup", "attacks")
+TOPICS = ("many_tensors", "finiteness", "importing", "startup", "heatmaps", "attacks")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# What was measured
 

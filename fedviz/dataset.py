@@ -94,9 +94,31 @@ class WeightMap(Mapping[str, np.ndarray]):
         with self.owner.damage_reported(f"tensor {name} of {self._describe()}"):
             return self._read(spec, layout.tensor_key(self.signature.index(name)))
 
+    def window(self, name: str, region: Sequence[slice]) -> np.ndarray:
+        """A part of a tensor, read without the rest of it.
+
+        Parameters
+        ----------
+        name : str
+            Tensor.
+        region : sequence of slice
+            One for each axis of the tensor, without a step.
+
+        Returns
+        -------
+        ndarray in the tensor's own dtype
+        """
+        spec = self.signature[name]
+        with self.owner.damage_reported(f"tensor {name} of {self._describe()}"):
+            return self._read_window(spec, layout.tensor_key(self.signature.index(name)), region)
+
     def _read(self, spec: TensorSpec, key: str) -> np.ndarray:
         dataset = layout.checked_tensor(self._group, key, spec.shape, spec.numpy_dtype)
         return layout.read_rows(dataset, spec.numpy_dtype, None)
+
+    def _read_window(self, spec: TensorSpec, key: str, region: Sequence[slice]) -> np.ndarray:
+        dataset = layout.checked_tensor(self._group, key, spec.shape, spec.numpy_dtype)
+        return layout.read_region(dataset, spec.numpy_dtype, region)
 
     def _describe(self) -> str:
         return self._group.name.removeprefix("/rounds/")
@@ -119,6 +141,12 @@ class ClientWeights(WeightMap):
             return super()._read(spec, key)
         row = self.record.row
         return self.owner.read_stack(spec.name, slice(row, row + 1))[0]
+
+    def _read_window(self, spec: TensorSpec, key: str, region: Sequence[slice]) -> np.ndarray:
+        if self.record.row is None:
+            return super()._read_window(spec, key, region)
+        row = self.record.row
+        return self.owner.read_stack_window(spec.name, slice(row, row + 1), region)[0]
 
     def _describe(self) -> str:
         return f"client {self.record.id}"
@@ -331,6 +359,26 @@ class Round:
         first, last, _ = (rows or slice(None)).indices(dataset.shape[0])
         with self.damage_reported(f"tensor {name}"):
             return layout.read_rows(dataset, spec.numpy_dtype, (first, max(first, last)))
+
+    def read_stack_window(self, name: str, rows: slice, region: Sequence[slice]) -> np.ndarray:
+        """A part of a tensor of some conforming clients, read without the rest of it.
+
+        Parameters
+        ----------
+        name : str
+            Tensor.
+        rows : slice
+            Which rows (``ClientRecord.row``), without a step.
+        region : sequence of slice
+            One for each axis of the tensor, without a step.
+
+        Returns
+        -------
+        ndarray of shape (rows, …), in the tensor's own dtype
+        """
+        dataset, spec = self._stacked(name)
+        with self.damage_reported(f"tensor {name}"):
+            return layout.read_region(dataset, spec.numpy_dtype, (rows, *region))
 
     def _stacked(self, name: str) -> tuple[h5py.h5d.DatasetID, TensorSpec]:
         spec = self.dataset.signature[name]

@@ -2,9 +2,11 @@
 
 import streamlit as st
 
-from fedviz.dashboard import cache, panels, state, widgets, wording
+from fedviz.dashboard import cache, linked, panels, state, widgets, windows, wording
 from fedviz.figures.contributions import contribution_bars
+from fedviz.figures.distributions import overlaid_histograms
 from fedviz.figures.heatmaps import heatmap_grid
+from fedviz.figures.large_heatmap import minimap
 
 state.run_app_first()
 chosen = state.selection()
@@ -14,57 +16,67 @@ if not chosen.client:
     widgets.answer("This round has no clients: there is nothing to look at.")
     st.stop()
 sentence = st.empty()
-options = panels.controls()
-view = cache.before_after(
-    chosen.round, chosen.tensor, panels.pair(chosen), chosen.aggregate, *options
-)
+pair = panels.pair(chosen)
+drawing = panels.controls(chosen)
+view = cache.before_after(chosen.round, chosen.tensor, pair, chosen.aggregate, drawing.view)
 with sentence:
-    widgets.answer(wording.heatmap_answer(view, panels.pair(chosen)))
+    widgets.answer(wording.heatmap_answer(view, pair))
 
+windows.way_back(view)
+cells = windows.chosen_cells(view)
+key = windows.grid_key(chosen, view)
 widgets.chart(
     heatmap_grid(
-        panels.figures(view, chosen),
+        panels.figures(view, drawing, chosen),
         view.limit,
         view.layout,
         widgets.theme(),
-        selected=panels.outlined(view, chosen),
+        selected=cells,
+        is_symlog=drawing.is_symlog,
     ),
-    panels.grid_key(chosen),
+    key,
     wide="wide",
-    on_select=lambda: panels.on_box(chosen),
+    on_select=lambda: windows.on_box(key, view),
     selection_mode="box",
 )
-panels.note(view)
+linked.cursor(lambda clicked: windows.on_cell(clicked, view))
 
-index = panels.chosen_cell(view, chosen)
-if index is not None:
-    story = cache.cell_story(
-        chosen.round, chosen.tensor, index, panels.pair(chosen), chosen.aggregate
-    )
-    left, right = st.columns([5, 3], gap="large")
-    with left:
-        widgets.section(
-            f"Which client moved cell {list(index)}",
-            "Each client's weight in the mean × (client − server). They add up to the mean's move.",
+left, right = st.columns([5, 3], gap="large")
+with left, widgets.errors_in_place():
+    if cells is not None:
+        story = cache.movers(
+            chosen.round, chosen.tensor, drawing.view.plane, cells, pair, chosen.aggregate
         )
+        title, note = panels.who_moved(story)
+        widgets.section(title, note)
         widgets.chart(
-            contribution_bars(story.clients, story.contributions, story.total, widgets.theme()),
+            contribution_bars(
+                story.clients,
+                story.contributions,
+                story.total,
+                widgets.theme(),
+                total_name=panels.total_name(story),
+            ),
             "contributions",
             wide="mid",
         )
-    with right:
         widgets.section(
-            "The numbers in this cell",
-            "Outlined in every panel. The cell that moved most is chosen first; drag a box to "
-            "choose another.",
+            "The numbers in this cell" if story.num_cells == 1 else "Means over these cells",
+            "Outlined in every panel. The cell that moved most is chosen first; click another.",
         )
         panels.cell_table(story)
+with right:
+    if not view.is_whole:
+        widgets.section("Where you are")
+        whole = cache.before_after(
+            chosen.round, chosen.tensor, pair, chosen.aggregate, panels.whole(drawing)
+        )
+        first = whole.panels[0]
+        widgets.chart(minimap(first.matrix, view.window, first.limit, widgets.theme()), "minimap")
+    series = panels.distributions(view, chosen)
+    if series:
+        widgets.section("Values in view", "Share of the cells, in bins over the shared scale.")
+        widgets.chart(overlaid_histograms(series, view.limit, widgets.theme()), "distributions")
+    panels.counts_table(view)
 
-widgets.how_to_read(
-    "Blue is negative, red positive, and the page's own colour is exactly 0. All panels share one "
-    "scale; values beyond it take the end colour, and the share of such cells stands under each "
-    "histogram. Differences are magnified by the factor in their title, so that they can be seen. "
-    "Hatched cells are NaN or infinite. A tensor with many cells is drawn in blocks, each showing "
-    "its value furthest from 0, so that a single spike survives; the axes keep the tensor's own "
-    "indices."
-)
+widgets.how_to_read(wording.HOW_TO_READ_HEATMAPS)

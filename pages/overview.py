@@ -36,7 +36,7 @@ with left:
                 courses.clients,
                 courses.aggregate,
                 courses.server,
-                dataset.client_ids,
+                courses.client_ids,
                 courses.metric,
                 widgets.theme(),
                 shown_round=round_.number,

@@ -293,3 +293,33 @@ def test_many_clients_whose_signatures_differ_in_one_letter_a_size_or_a_dtype(wr
             found = {c: weights.signature for c, weights in dataset.round().clients.items()}
         assert found == {client: Signature.of(weights) for client, weights in clients.items()}
         assert len({id(signature) for signature in found.values()}) == 6
+
+
+def test_a_part_of_a_tensor_is_read_alone(tmp_path):
+    rng = np.random.default_rng(5)
+    specs = (
+        TensorSpec("cube", (4, 5, 6), "float32"),
+        TensorSpec("half", (3, 7), "bfloat16"),
+        TensorSpec("scale", (), "float64"),
+    )
+    clients = {c: random_weights(Signature(specs), rng) for c in ("a", "b", "c")}
+    path = tmp_path / "parts.h5"
+    with WeightDatasetWriter(path, Signature(specs)) as writer:
+        entries = [ClientEntry(client) for client in clients]
+        with writer.round(entries, clients["a"]) as round_:
+            for client, weights in clients.items():
+                round_.write_client(client, weights)
+    region = (slice(1, 3), slice(0, 5), slice(4, 9))
+    with WeightDataset(path) as dataset:
+        round_ = dataset.round()
+        part = round_.clients["b"].window("cube", region)
+        np.testing.assert_array_equal(part, clients["b"][0][1:3, :, 4:])
+        half = round_.server.window("half", (slice(2, 3), slice(1, 4)))
+        assert half.dtype == clients["a"][1].dtype
+        np.testing.assert_array_equal(half, clients["a"][1][2:3, 1:4])
+        assert round_.clients["c"].window("scale", ()) == clients["c"][2]
+        stack = round_.read_stack_window("cube", slice(1, 3), region)
+        np.testing.assert_array_equal(stack[1], clients["c"][0][1:3, :, 4:])
+        assert round_.server.window("cube", (slice(3, 3), slice(0, 5), slice(0, 1))).shape == (
+            (0, 5, 1)
+        )

@@ -2,60 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedviz.analysis.heatmap import (
-    Histogram,
-    MatrixLayout,
-    ReducedMatrix,
-    as_matrix,
-    furthest_cell,
-    histogram,
-    layout_for,
-    magnification,
-    reduce_cells,
-    shared_limit,
-)
-from fedviz.analysis.statistics import contributions, relative_distance, rms
+from fedviz.analysis.heatmap import MatrixLayout, Plane, Window, layout_for
+from fedviz.analysis.models import Models, Role
+from fedviz.analysis.panel_values import PanelSums, read_panels, sampled
+from fedviz.analysis.reduction import ReducedMatrix, Reduction, block_steps
+from fedviz.analysis.scales import Histogram, magnification_for, shared_limit
 from fedviz.dataset import Round
+from fedviz.errors import InvalidArgumentError
 
-__all__ = ["BeforeAfter", "CellStory", "PanelValues", "before_after", "cell_story"]
+__all__ = ["BeforeAfter", "HeatmapView", "PanelValues", "before_after", "whole_window"]
 
-_MOST_CELLS = 256
-"""Cells a side of each panel: six of them are one page."""
+_ALONE, _ALONE_REDUCED, _TOGETHER = 512, 448, 256
+"""Cells a side of one panel drawn whole, of one that is reduced, and of each of several."""
+
+_FACTS: tuple[tuple[Role, Role], ...] = (
+    ("aggregate-server", "server"),
+    ("client-aggregate", "aggregate"),
+    ("other-aggregate", "aggregate"),
+)
+
+
+@dataclass(frozen=True)
+class HeatmapView:
+    """What is drawn, and how: one part of the selection that all pages share.
+
+    Parameters
+    ----------
+    roles : tuple of Role, optional
+        Panels, in the order of ``ROLES``; by default the usual six.
+    window : Window, optional
+        Of the matrix; all of it by default.
+    how : {"signed-extreme", "mean"}
+        What a cell shows that stands for several values.
+    percentile : float
+        Of the absolute weights that the scale reaches to; 100 is the full range.
+    limit : float, optional
+        The scale reaches to this value instead.
+    is_shared : bool
+        Whether all panels have one scale; else each has its own.
+    is_magnified : bool
+        On a shared scale: whether differences are multiplied by a power of two, to be seen.
+    plane : Plane, optional
+        Two axes of the tensor that are drawn, and where the others are held.
+    """
+
+    roles: tuple[Role, ...] | None = None
+    window: Window | None = None
+    how: Reduction = "signed-extreme"
+    percentile: float = 99.5
+    limit: float | None = None
+    is_shared: bool = True
+    is_magnified: bool = True
+    plane: Plane | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class PanelValues:
     """One panel: what it shows, and how.
 
-    ``role`` is ``server``, ``client``, ``aggregate``, ``client-aggregate`` or
-    ``aggregate-server``; ``client`` is the client's id where it is about one.
+    ``client`` is the client's id where it is about one. ``limit`` is how far its own colours reach:
+    the shared limit over the magnification, or its own. A spread is never negative.
     """
 
-    role: str
+    role: Role
     client: str
     matrix: ReducedMatrix
     histogram: Histogram
     rms: float
+    limit: float
     magnification: int = 1
 
 
 @dataclass(frozen=True, eq=False)
 class BeforeAfter:
-    """One tensor of a round, of two clients, and of an aggregate, on one scale.
+    """One tensor of a round, of two clients, and of an aggregate.
 
     Attributes
     ----------
     layout : MatrixLayout
+    window : Window
+        The part of the matrix that is drawn.
     limit : float
         The scale of the weights reaches from −limit to +limit.
     panels : tuple of PanelValues
     moved : float
-        ‖aggregate − server‖ / ‖server‖, NaN without one of them.
+        ‖aggregate − server‖ / ‖server‖ in the window, NaN without one of them.
     distances : tuple of float
         ‖client − aggregate‖ / ‖aggregate‖ of both clients.
     nonfinite : tuple of int
@@ -63,15 +99,32 @@ class BeforeAfter:
     most_moved : tuple of int, or None
         Index in the tensor of the cell that averaging moved most; of the largest value where
         there is no aggregate.
+    limits : mapping of role to float
+        How far the colours of each role reach.
+    factor : int
+        By which differences are magnified.
     """
 
     layout: MatrixLayout
+    window: Window
     limit: float
     panels: tuple[PanelValues, ...]
     moved: float
     distances: tuple[float, float]
     nonfinite: tuple[int, int]
     most_moved: tuple[int, ...] | None
+    limits: Mapping[Role, float]
+    factor: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the matrix is in view."""
+        return self.window == whole_window(self.layout)
+
+
+def whole_window(layout: MatrixLayout) -> Window:
+    """The window that is the whole matrix."""
+    return (0, layout.shape[0], 0, layout.shape[1])
 
 
 def before_after(
@@ -79,11 +132,10 @@ def before_after(
     tensor: str,
     clients: tuple[str, str],
     aggregate: str | None,
-    *,
-    percentile: float = 99.5,
-    magnified: bool = True,
+    view: HeatmapView | None = None,
+    whole: BeforeAfter | None = None,
 ) -> BeforeAfter:
-    """Read one tensor of all the models that are compared, and lay it out.
+    """Read one tensor of all the models that are compared, lay it out and reduce it.
 
     Parameters
     ----------
@@ -94,76 +146,135 @@ def before_after(
         Two clients that have it; the same twice is one panel.
     aggregate : str, optional
         Name of an aggregate of the round.
-    percentile : float
-        Of the absolute weights that the scale reaches to; 100 is the full range.
-    magnified : bool
-        Whether differences are multiplied by a power of two, so that they can be seen.
+    view : HeatmapView, optional
+    whole : BeforeAfter, optional
+        The same without a window: a window keeps its colours. Found where it is not given.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The window is not within the matrix, the plane is not the tensor's, or the limit is not a
+        number above 0.
     """
-    layout = layout_for(round_.dataset.signature[tensor].shape, tensor)
-    weights = _weights(round_, tensor, clients, aggregate)
-    matrices = {key: as_matrix(array, layout) for key, array in weights.items()}
-    limit = _rounded(shared_limit([_values(m, layout) for m in matrices.values()], percentile))
-    with np.errstate(invalid="ignore"):
-        differences = _differences(matrices, clients[0])
-    factor = magnification(limit, differences.values()) if magnified and differences else 1
-    panels = [_panel(key, m, layout, limit, 1) for key, m in matrices.items()]
-    panels += [_panel(key, m, layout, limit, factor) for key, m in differences.items()]
-    chosen = [weights["client", client] for client in clients]
-    mean, server = weights.get(("aggregate", "")), weights.get(("server", ""))
-    nan = float("nan")
+    view = view or HeatmapView()
+    layout = layout_for(round_.dataset.signature[tensor].shape, tensor, plane=view.plane)
+    window = _checked(view, layout)
+    models = Models(round_, tensor, layout, clients, aggregate)
+    roles = models.available(view.roles)
+    pairs = [(d, b) for d, b in _FACTS if all(p in models.weights for p in d.split("-"))]
+    everything = tuple(dict.fromkeys([*roles, *models.weights, *(d for d, _ in pairs)]))
+    sample = sampled(models, everything, window)
+    if window == whole_window(layout):
+        limits, factor = _limits(models, view, sample, everything, window)
+    else:
+        whole = whole or before_after(
+            round_, tensor, clients, aggregate, replace(view, window=None)
+        )
+        limits, factor = dict(whole.limits), whole.factor
+    steps = _steps(window, len(roles))
+    sums = read_panels(
+        models, window, steps, view.how, {role: limits[role] for role in everything}, pairs
+    )
+    is_full = view.percentile == 100 and view.limit is None
+    panels = [
+        _panel(models, role, sums[role], sample[role], limits, factor, is_full) for role in roles
+    ]
     return BeforeAfter(
         layout,
-        limit,
+        window,
+        limits["client"],
         tuple(panels),
-        moved=nan if mean is None or server is None else relative_distance(mean, server),
-        distances=tuple(nan if mean is None else relative_distance(c, mean) for c in chosen),  # type: ignore[arg-type]
-        nonfinite=tuple(int((~np.isfinite(c)).sum()) for c in chosen),  # type: ignore[arg-type]
-        most_moved=_most_moved(matrices, differences, layout),
+        moved=_relative(sums, "aggregate-server", "server"),
+        distances=_distances(sums),
+        nonfinite=(_nonfinite(sums, "client"), _nonfinite(sums, "other")),
+        most_moved=_most_moved(sums, layout),
+        limits=limits,
+        factor=factor,
     )
 
 
-_Key = tuple[str, str]
+def _checked(view: HeatmapView, layout: MatrixLayout) -> Window:
+    if view.limit is not None and not 0 < view.limit < np.inf:
+        raise InvalidArgumentError(f"expected a limit above 0, found {view.limit}")
+    if view.window is None:
+        return whole_window(layout)
+    top, bottom, left, right = view.window
+    if not (0 <= top < bottom <= layout.shape[0] and 0 <= left < right <= layout.shape[1]):
+        raise InvalidArgumentError(
+            f"the window {list(view.window)} is not within {layout.shape[0]} × "
+            f"{layout.shape[1]} cells"
+        )
+    return view.window
 
 
-def _weights(
-    round_: Round, tensor: str, clients: tuple[str, str], aggregate: str | None
-) -> dict[_Key, np.ndarray]:
-    found: dict[_Key, np.ndarray] = {}
-    if round_.server is not None:
-        found["server", ""] = round_.server[tensor]
-    for client in clients:
-        found["client", client] = round_.clients[client][tensor]
-    if aggregate is not None:
-        found["aggregate", ""] = round_.aggregates[aggregate][tensor]
-    return found
+def _steps(window: Window, count: int) -> tuple[int, int]:
+    extent = (window[1] - window[0], window[3] - window[2])
+    if count > 1:
+        return block_steps(extent, _TOGETHER)
+    return (1, 1) if max(extent) <= _ALONE else block_steps(extent, _ALONE_REDUCED)
 
 
-def _differences(matrices: Mapping[_Key, np.ndarray], client: str) -> dict[_Key, np.ndarray]:
-    mean, server = matrices.get(("aggregate", "")), matrices.get(("server", ""))
-    differences: dict[_Key, np.ndarray] = {}
-    if mean is not None:
-        differences["client-aggregate", client] = matrices["client", client] - mean
-    if mean is not None and server is not None:
-        differences["aggregate-server", ""] = mean - server
-    elif server is not None:
-        differences["client-server", client] = matrices["client", client] - server
-    return differences
-
-
-def _values(matrix: np.ndarray, layout: MatrixLayout) -> np.ndarray:
-    return matrix if layout.gap is None else matrix[~layout.gap]
+def _limits(
+    models: Models,
+    view: HeatmapView,
+    sample: Mapping[Role, np.ndarray],
+    roles: Sequence[Role],
+    window: Window,
+) -> tuple[dict[Role, float], int]:
+    """How far the colours of each role reach, and by how much differences are magnified."""
+    if view.percentile == 100 and view.limit is None:
+        sums = read_panels(models, window, (1, 1), view.how, dict.fromkeys(roles, np.inf))
+        sample = {role: np.array([sums[role].extreme]) for role in roles}
+    reach = {role: _rounded(shared_limit([sample[role]], view.percentile)) for role in roles}
+    shared = _rounded(shared_limit([sample[role] for role in models.weights], view.percentile))
+    shared = shared if view.limit is None else view.limit
+    differences = [sample[role] for role in roles if "-" in role]
+    magnified = view.is_magnified and view.is_shared and differences
+    factor = magnification_for(shared, shared_limit(differences)) if magnified else 1
+    if view.is_shared:
+        reach |= {r: shared / factor if "-" in r else shared for r in roles if r != "spread"}
+    elif view.limit is not None:
+        reach = dict.fromkeys(roles, view.limit)
+    return reach, factor
 
 
 def _panel(
-    key: _Key, matrix: np.ndarray, layout: MatrixLayout, limit: float, factor: int
+    models: Models,
+    role: Role,
+    sums: PanelSums,
+    sample: np.ndarray,
+    limits: Mapping[Role, float],
+    factor: int,
+    is_full: bool,
 ) -> PanelValues:
     return PanelValues(
-        *key,
-        matrix=reduce_cells(matrix, _MOST_CELLS, "signed-extreme", gap=layout.gap),
-        histogram=histogram(matrix, limit / factor, gap=layout.gap),
-        rms=rms(_values(matrix, layout)),
-        magnification=factor,
+        role,
+        models.client_of(role),
+        sums.matrix,
+        sums.histogram(sample, limits[role], is_full=is_full),
+        sums.rms,
+        limits[role],
+        factor if "-" in role else 1,
     )
+
+
+def _relative(sums: Mapping[Role, PanelSums], difference: Role, base: Role) -> float:
+    found = sums.get(difference)
+    if found is None or not found.pairs.get(base):
+        return float("nan")
+    return float(np.sqrt(found.squares / found.pairs[base]))
+
+
+def _distances(sums: Mapping[Role, PanelSums]) -> tuple[float, float]:
+    first = _relative(sums, "client-aggregate", "aggregate")
+    if "other" not in sums:
+        return first, first
+    return first, _relative(sums, "other-aggregate", "aggregate")
+
+
+def _nonfinite(sums: Mapping[Role, PanelSums], role: Role) -> int:
+    found = sums.get(role, sums["client"])
+    return found.nan + found.infinite
 
 
 def _rounded(limit: float) -> float:
@@ -172,54 +283,8 @@ def _rounded(limit: float) -> float:
     return float(f"{np.ceil(limit / step - 1e-9) * step:.2g}")
 
 
-def _most_moved(
-    matrices: Mapping[_Key, np.ndarray],
-    differences: Mapping[_Key, np.ndarray],
-    layout: MatrixLayout,
-) -> tuple[int, ...] | None:
-    candidates = [differences.get(("aggregate-server", "")), *matrices.values()]
-    cell = next((furthest_cell(m) for m in candidates if m is not None), None)
-    return None if cell is None else layout.index_at(*cell)
-
-
-@dataclass(frozen=True, eq=False)
-class CellStory:
-    """One cell: its value in every model, and which client moved it.
-
-    ``contributions`` is float64 of shape (conforming clients,), NaN throughout without a server
-    model; together with the clients that were left out they are the mean's move.
-    """
-
-    index: tuple[int, ...]
-    values: tuple[tuple[str, float], ...]
-    clients: tuple[str, ...]
-    contributions: np.ndarray
-    total: float
-
-
-def cell_story(
-    round_: Round,
-    tensor: str,
-    index: tuple[int, ...],
-    clients: tuple[str, str],
-    aggregate: str | None,
-) -> CellStory:
-    """Follow one cell of a tensor through the round.
-
-    The shares are those of the aggregate's weighting, by ``num_examples`` unless it is uniform.
-    """
-    weights = _weights(round_, tensor, clients, aggregate)
-    values = [(" ".join(filter(None, key)), float(w[index])) for key, w in weights.items()]
-    weighting = round_.aggregates[aggregate].weighting if aggregate else "num_examples"
-    moved = contributions(round_, tensor, index, _shares(round_, weighting))
-    if round_.server is None:
-        moved = np.full(moved.shape, np.nan)
-    ids = tuple(record.id for record in round_.conforming)
-    return CellStory(index, tuple(values), ids, moved, float(moved.sum()))
-
-
-def _shares(round_: Round, weighting: str) -> np.ndarray:
-    records = round_.conforming
-    examples = np.array([float(r.num_examples or 0) for r in records])
-    weights = examples if weighting == "num_examples" and examples.sum() else np.ones(len(records))
-    return weights / max(1.0, weights.sum())
+def _most_moved(sums: Mapping[Role, PanelSums], layout: MatrixLayout) -> tuple[int, ...] | None:
+    candidates: tuple[Role, ...] = ("aggregate-server", "server", "client")
+    role = next(role for role in candidates if role in sums)
+    cell = sums[role].furthest
+    return None if cell is None else layout.index_at(cell[0], cell[1])

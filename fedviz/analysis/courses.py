@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedviz.dataset import Round, WeightDataset
+from fedviz.errors import FedvizError
 from fedviz.records import AGGREGATE, SERVER
 
 __all__ = ["MetricCourses", "aggregate_scores", "client_scores", "metric_courses", "metric_of"]
@@ -23,14 +24,17 @@ class MetricCourses:
     metric : str
         ``accuracy``, or ``loss`` where that is all there is.
     rounds : tuple of int
+    client_ids : tuple of str
+        In the order of their first appearance.
     clients : ndarray of shape (rounds, clients), float64
-        In the order of ``WeightDataset.client_ids``; NaN where it was not measured.
+        NaN where it was not measured.
     server, aggregate : ndarray of shape (rounds,), float64
         The aggregate is the first one that was measured.
     """
 
     metric: str
     rounds: tuple[int, ...]
+    client_ids: tuple[str, ...]
     clients: np.ndarray
     server: np.ndarray
     aggregate: np.ndarray
@@ -53,15 +57,33 @@ def aggregate_scores(round_: Round, metric: str) -> dict[str, float]:
     return {m.subject: m.value for m in round_.metrics if (m.role, m.name) == (AGGREGATE, metric)}
 
 
-def metric_courses(dataset: WeightDataset) -> MetricCourses | None:
-    """The courses of the preferred metric; None where nothing was measured."""
-    metric = next((m for m in map(metric_of, dataset.rounds) if m), None)
-    if metric is None:
+def _is_readable(round_: Round) -> bool:
+    try:
+        _ = round_.records, round_.metrics
+    except FedvizError:
+        return False
+    return True
+
+
+def metric_courses(dataset: WeightDataset, name: str | None = None) -> MetricCourses | None:
+    """The courses of one metric, by default the preferred one; None where it was not measured.
+
+    A round whose metrics or clients cannot be read is as one in which nothing was measured.
+    """
+    rounds = [each if _is_readable(each) else None for each in dataset.rounds]
+    readable = [each for each in rounds if each is not None]
+    metric = next((m for m in map(metric_of, readable) if m), None) if name is None else name
+    if metric is None or not any(m.name == metric for each in readable for m in each.metrics):
         return None
-    ids = dataset.client_ids
+    ids = tuple(dict.fromkeys(record.id for each in readable for record in each.records))
     nan = float("nan")
     clients, server, aggregate = [], [], []
-    for each in dataset.rounds:
+    for each in rounds:
+        if each is None:
+            clients.append([nan] * len(ids))
+            server.append(nan)
+            aggregate.append(nan)
+            continue
         scores = client_scores(each, metric)
         clients.append([scores.get(client, nan) for client in ids])
         start = each.metric(SERVER, metric)
@@ -70,6 +92,7 @@ def metric_courses(dataset: WeightDataset) -> MetricCourses | None:
     return MetricCourses(
         metric,
         tuple(each.number for each in dataset.rounds),
+        ids,
         np.array(clients, dtype="f8").reshape(len(dataset.rounds), len(ids)),
         np.array(server, dtype="f8"),
         np.array(aggregate, dtype="f8"),

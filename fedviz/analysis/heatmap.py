@@ -1,44 +1,26 @@
-"""What a heatmap needs: any tensor as a matrix, fewer cells, one scale, counts.
+"""Any tensor as a matrix: vectors as strips, kernels as tiles, or a plane of two picked axes.
 
-A tensor is laid out as a matrix (:func:`layout_for`, :func:`as_matrix`), the matrix is reduced to
-a drawable number of cells (:func:`reduce_cells`), and all panels that are compared share one
-zero-centred range (:func:`shared_limit`).
+What is laid out here is reduced to a drawable number of cells in ``reduction`` and gets its
+colours' range in ``scales``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedviz.errors import InvalidArgumentError
 
-__all__ = [
-    "TINY_LIMIT",
-    "Form",
-    "Histogram",
-    "MatrixLayout",
-    "ReducedMatrix",
-    "Spike",
-    "Ticks",
-    "as_matrix",
-    "clipped_share",
-    "furthest_cell",
-    "histogram",
-    "layout_for",
-    "magnification",
-    "reduce_cells",
-    "shared_limit",
-    "spikes",
-]
+__all__ = ["Form", "MatrixLayout", "Plane", "Ticks", "Window", "as_matrix", "layout_for"]
 
-TINY_LIMIT = 1e-6
-"""The limit of a scale on which every value is zero."""
+Window = tuple[int, int, int, int]
+"""First row, end row, first column, end column of a matrix; ends are exclusive."""
 
 _STRIP_WIDTH = 128
 _MOST_TICKS = 8
@@ -62,6 +44,29 @@ class Ticks:
     labels: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Plane:
+    """Two axes of a tensor, and where the others are held.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Two different axes.
+    at : tuple of int
+        An index for each axis; those of the two axes do not matter.
+    """
+
+    rows: int
+    columns: int
+    at: tuple[int, ...]
+
+    def index(self, row: int, column: int) -> tuple[int, ...]:
+        """The tensor's index of a cell."""
+        index = list(self.at)
+        index[self.rows], index[self.columns] = row, column
+        return tuple(index)
+
+
 @dataclass(frozen=True, eq=False)
 class MatrixLayout:
     """Where each value of a tensor lies in the matrix that is drawn.
@@ -78,7 +83,9 @@ class MatrixLayout:
         None where the axis counts a tensor's own index.
     places : ndarray of shape (rows, columns), int64, or None
         For each cell the position in the flattened tensor, −1 in a gap. None where the matrix
-        is the tensor, reshaped.
+        is the tensor, reshaped, or a plane of it.
+    plane : Plane or None
+        Where only two of the tensor's axes are laid out.
     """
 
     tensor_shape: tuple[int, ...]
@@ -88,6 +95,7 @@ class MatrixLayout:
     row_ticks: Ticks | None = None
     column_ticks: Ticks | None = None
     places: NDArray[np.int64] | None = None
+    plane: Plane | None = None
 
     @property
     def gap(self) -> NDArray[np.bool_] | None:
@@ -107,6 +115,8 @@ class MatrixLayout:
             raise InvalidArgumentError(
                 f"cell [{row}, {column}] is outside the matrix of {rows} × {columns} cells"
             )
+        if self.plane is not None:
+            return self.plane.index(row, column)
         place = row * columns + column if self.places is None else int(self.places[row, column])
         if place < 0:
             return None
@@ -127,6 +137,8 @@ class MatrixLayout:
             raise InvalidArgumentError(
                 f"index {list(index)} is outside a tensor of shape {list(self.tensor_shape)}"
             )
+        if self.plane is not None:
+            return index[self.plane.rows], index[self.plane.columns]
         place = 0
         for i, size in zip(index, self.tensor_shape, strict=True):
             place = place * size + i
@@ -134,6 +146,32 @@ class MatrixLayout:
             place = int(np.argmax(self.places == place))
         row, column = divmod(place, self.shape[1])
         return row, column
+
+    def region(self, rows: slice, columns: slice) -> tuple[slice, ...] | None:
+        """The part of the tensor that a window of the matrix shows.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            Of the matrix, without a step.
+
+        Returns
+        -------
+        tuple of slice, or None
+            One for each axis; None where the window is no box of the tensor.
+        """
+        if self.plane is not None:
+            parts = [slice(i, i + 1) for i in self.plane.at]
+            parts[self.plane.rows], parts[self.plane.columns] = rows, columns
+            return tuple(parts)
+        return (rows, columns) if self.places is None and len(self.tensor_shape) == 2 else None
+
+    def arranged(self, part: NDArray[Any]) -> NDArray[Any]:
+        """What was read of :meth:`region`, as a matrix."""
+        if self.plane is None:
+            return part
+        front = np.moveaxis(part, (self.plane.rows, self.plane.columns), (0, 1))
+        return front.reshape(front.shape[:2])
 
     def cell_names(self) -> NDArray[np.str_] | None:
         """The tensor's index of every cell, as text; empty in gaps.
@@ -155,7 +193,10 @@ class MatrixLayout:
 
 
 def layout_for(
-    shape: Sequence[int], name: str = "", image: tuple[int, int] | None = None
+    shape: Sequence[int],
+    name: str = "",
+    image: tuple[int, int] | None = None,
+    plane: Plane | None = None,
 ) -> MatrixLayout:
     """The 2-D layout of a tensor of any rank.
 
@@ -173,13 +214,17 @@ def layout_for(
     image : (height, width), optional
         Of the images that a matrix (pixels × channels, units) reads: each unit is then drawn
         as an image.
+    plane : Plane, optional
+        Lay out these two axes, and hold the others.
 
     Raises
     ------
     InvalidArgumentError
-        The image's size does not divide the matrix's rows.
+        The image's size does not divide the matrix's rows, or the plane is not the tensor's.
     """
     sizes = tuple(int(size) for size in shape)
+    if plane is not None:
+        return _plane_layout(sizes, plane)
     if image is not None:
         return _image_tiles(sizes, image)
     if not sizes:
@@ -220,6 +265,8 @@ def as_matrix(tensor: NDArray[Any], layout: MatrixLayout) -> NDArray[Any]:
         )
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float32)
+    if layout.plane is not None:
+        return layout.arranged(array[layout.region(slice(None), slice(None))])
     if layout.places is None:
         return array.reshape(layout.shape)
     if array.size == 0:
@@ -227,6 +274,23 @@ def as_matrix(tensor: NDArray[Any], layout: MatrixLayout) -> NDArray[Any]:
     values = array.reshape(-1)[layout.places]
     values[layout.places < 0] = np.nan
     return values
+
+
+def _plane_layout(sizes: tuple[int, ...], plane: Plane) -> MatrixLayout:
+    axes = range(len(sizes))
+    held = len(plane.at) == len(sizes) and all(
+        0 <= plane.at[axis] < sizes[axis]
+        for axis in axes
+        if axis not in (plane.rows, plane.columns)
+    )
+    if plane.rows == plane.columns or not {plane.rows, plane.columns} <= set(axes) or not held:
+        raise InvalidArgumentError(
+            f"axes {plane.rows} and {plane.columns} at {list(plane.at)} are no plane of a tensor "
+            f"of shape {list(sizes)}"
+        )
+    shape = (sizes[plane.rows], sizes[plane.columns])
+    titles = (f"axis {plane.rows}", f"axis {plane.columns}")
+    return MatrixLayout(sizes, shape, Form.MATRIX, titles, plane=plane)
 
 
 def _strip(size: int) -> MatrixLayout:
@@ -324,308 +388,3 @@ def _thinned(count: int) -> range:
         if count <= _MOST_TICKS * step:
             return range(0, count, step)
     return range(0, count, -(-count // _MOST_TICKS))
-
-
-@dataclass(frozen=True, eq=False)
-class ReducedMatrix:
-    """A matrix with few enough cells to be drawn; each stands for a block of the original's.
-
-    Parameters
-    ----------
-    values : ndarray of shape (r, c), float32
-        Of the finite cells of each block; NaN where there is none.
-    nan, infinite : ndarray of shape (r, c), bool
-        Whether the block holds a NaN, or an infinite value.
-    gap : ndarray of shape (r, c), bool
-        Whether the block holds no value at all.
-    steps : (int, int)
-        Rows and columns of one block. The last blocks may be cut off by the edge.
-    extent : (int, int)
-        Rows and columns of the matrix that was reduced.
-    origin : (int, int)
-        Where in the whole matrix its first cell lies.
-    """
-
-    values: NDArray[np.float32]
-    nan: NDArray[np.bool_]
-    infinite: NDArray[np.bool_]
-    gap: NDArray[np.bool_]
-    steps: tuple[int, int]
-    extent: tuple[int, int]
-    origin: tuple[int, int] = (0, 0)
-
-    @property
-    def is_reduced(self) -> bool:
-        """Whether any cell stands for more than one value."""
-        return self.steps != (1, 1)
-
-
-def reduce_cells(
-    matrix: NDArray[Any],
-    limit: int = 512,
-    how: Literal["mean", "signed-extreme"] = "mean",
-    *,
-    gap: NDArray[np.bool_] | None = None,
-    origin: tuple[int, int] = (0, 0),
-) -> ReducedMatrix:
-    """Blocks of a matrix, so that no axis has more than ``limit`` of them.
-
-    Parameters
-    ----------
-    matrix : ndarray of shape (rows, columns), float
-    limit : int
-        At least 1. A matrix that is small enough keeps its cells.
-    how : {"mean", "signed-extreme"}
-        What a block shows: the mean of its finite values, or the one that is furthest from
-        zero with its sign, by which a single spike survives. Of two that are equally far the
-        positive one.
-    gap : ndarray of shape (rows, columns), bool, optional
-        Cells that are no values: left out, and not counted as NaN.
-    origin : (int, int), optional
-        Where in the whole tensor's matrix this one begins, when it is a window of it.
-
-    Returns
-    -------
-    ReducedMatrix
-        Blocks at the edges cover the cells that are there: nothing is padded.
-
-    Raises
-    ------
-    InvalidArgumentError
-        Not a matrix, a limit below 1, or an unknown ``how``.
-    """
-    values = np.asarray(matrix)
-    if values.ndim != 2:
-        raise InvalidArgumentError(f"expected a matrix, found shape {list(values.shape)}")
-    if limit < 1:
-        raise InvalidArgumentError(f"a drawing has at least 1 cell an axis, limit is {limit}")
-    if how not in ("mean", "signed-extreme"):
-        raise InvalidArgumentError(f"expected mean or signed-extreme, found {how}")
-    absent = np.zeros(values.shape, bool) if gap is None else gap
-    nan, infinite = np.isnan(values) & ~absent, np.isinf(values) & ~absent
-    rows, columns = values.shape
-    steps = (max(1, -(-rows // limit)), max(1, -(-columns // limit)))
-    finite = np.isfinite(values) & ~absent
-    if steps == (1, 1):
-        reduced = np.where(finite, values, np.nan)
-    else:
-        block = _block_means if how == "mean" else _block_extremes
-        reduced = block(values, finite, steps)
-        nan, infinite = (_blocks(np.logical_or, m, steps) for m in (nan, infinite))
-        absent = _blocks(np.logical_and, absent, steps)
-    return ReducedMatrix(
-        _single_precision(reduced), nan, infinite, absent, steps, (rows, columns), origin
-    )
-
-
-def _blocks(
-    operation: np.ufunc, matrix: NDArray[Any], steps: tuple[int, int], dtype: Any = None
-) -> NDArray[Any]:
-    # Along the rows first: that reads memory in order and leaves little for the columns.
-    for axis, step in ((1, steps[1]), (0, steps[0])):
-        if matrix.shape[axis]:
-            starts = np.arange(0, matrix.shape[axis], step)
-            matrix = operation.reduceat(matrix, starts, axis=axis, dtype=dtype)
-    return matrix
-
-
-def _block_means(
-    values: NDArray[Any], finite: NDArray[np.bool_], steps: tuple[int, int]
-) -> NDArray[np.float64]:
-    sums = _blocks(np.add, np.where(finite, values, 0), steps, np.float64)
-    counts = _blocks(np.add, finite, steps, np.int64)
-    means = np.full(sums.shape, np.nan)
-    return np.divide(sums, counts, out=means, where=counts > 0)
-
-
-def _block_extremes(
-    values: NDArray[Any], finite: NDArray[np.bool_], steps: tuple[int, int]
-) -> NDArray[Any]:
-    highest = _blocks(np.maximum, np.where(finite, values, -np.inf), steps)
-    lowest = _blocks(np.minimum, np.where(finite, values, np.inf), steps)
-    extremes = np.where(highest >= -lowest, highest, lowest)
-    return np.where(np.isfinite(extremes), extremes, np.nan)
-
-
-def _single_precision(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Browsers take float32; what is beyond its range becomes its end, never infinite."""
-    most = np.finfo(np.float32).max
-    return np.clip(values, -most, most).astype(np.float32)
-
-
-def shared_limit(arrays: Iterable[NDArray[Any]], percentile: float = 99.5) -> float:
-    """One zero-centred limit for the colours of all arrays that are compared.
-
-    Parameters
-    ----------
-    arrays : iterable of ndarray
-        Any shapes. NaN and infinite values are left out.
-    percentile : float
-        Of the absolute values, all arrays together; 100 for the full range.
-
-    Returns
-    -------
-    float
-        Above 0. Where the percentile is 0 (nearly all values are), the largest value; where
-        that is 0 too, or nothing is finite, :data:`TINY_LIMIT`.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The percentile is not above 0 and at most 100.
-    """
-    if not 0 < percentile <= 100:
-        raise InvalidArgumentError(f"expected a percentile in (0, 100], found {percentile}")
-    magnitudes = [np.abs(a[np.isfinite(a)]) for a in map(_as_float, arrays)]
-    together = np.concatenate([m.ravel() for m in magnitudes]) if magnitudes else np.empty(0)
-    if not together.size:
-        return TINY_LIMIT
-    limit = float(np.percentile(together, percentile)) or float(together.max())
-    return limit or TINY_LIMIT
-
-
-def _as_float(array: NDArray[Any]) -> NDArray[Any]:
-    values = np.asarray(array)
-    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
-
-
-def clipped_share(values: NDArray[Any], limit: float) -> float:
-    """Share of the finite values that lie beyond ±``limit``; 0 where none is finite."""
-    finite = values[np.isfinite(values)]
-    return float(np.mean(np.abs(finite) > limit)) if finite.size else 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Histogram:
-    """How many values lie where between −limit and +limit.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (bins,), int64
-        Finite values. Those beyond a limit are counted in the bin at that end.
-    edges : ndarray of shape (bins + 1,), float64
-    below, above : int
-        Values beyond the limits.
-    nan, infinite : int
-    """
-
-    counts: NDArray[np.int64]
-    edges: NDArray[np.float64]
-    below: int
-    above: int
-    nan: int
-    infinite: int
-
-    @property
-    def centres(self) -> NDArray[np.float64]:
-        """Middle of each bin."""
-        return (self.edges[1:] + self.edges[:-1]) / 2
-
-    @property
-    def total(self) -> int:
-        """All values, those that are not finite included."""
-        return int(self.counts.sum()) + self.nan + self.infinite
-
-    @property
-    def clipped(self) -> float:
-        """Share of the finite values beyond the limits."""
-        finite = int(self.counts.sum())
-        return (self.below + self.above) / finite if finite else 0.0
-
-
-def histogram(
-    values: NDArray[Any],
-    limit: float,
-    bins: int = 41,
-    *,
-    gap: NDArray[np.bool_] | None = None,
-) -> Histogram:
-    """Counts of values in even bins from −limit to +limit; an odd number has zero in the middle.
-
-    Parameters
-    ----------
-    values : ndarray of any shape, float
-    limit : float
-        Above 0.
-    bins : int
-    gap : ndarray of the shape of ``values``, bool, optional
-        Cells that are no values.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The limit is not above 0, or there is no bin.
-    """
-    if not limit > 0 or bins < 1:
-        raise InvalidArgumentError(
-            f"expected a limit above 0 and at least 1 bin, found {limit} and {bins}"
-        )
-    present = values.ravel() if gap is None else values[~gap]
-    finite = present[np.isfinite(present)]
-    counts, edges = np.histogram(np.clip(finite, -limit, limit), bins, range=(-limit, limit))
-    nan = int(np.isnan(present).sum())
-    return Histogram(
-        counts.astype(np.int64),
-        edges.astype(np.float64),
-        below=int((finite < -limit).sum()),
-        above=int((finite > limit).sum()),
-        nan=nan,
-        infinite=present.size - finite.size - nan,
-    )
-
-
-def magnification(limit: float, differences: Iterable[NDArray[Any]]) -> int:
-    """The power of two that differences are multiplied by to be seen on the weights' scale.
-
-    Parameters
-    ----------
-    limit : float
-        Of the weights' scale.
-    differences : iterable of ndarray
-        Those that share the factor.
-
-    Returns
-    -------
-    int
-        The largest power of two that keeps their 99.5th percentile within the limit, from 1
-        to 2²⁰; 1 where all differences are zero.
-    """
-    reach = shared_limit(differences)
-    if reach == TINY_LIMIT or reach >= limit:
-        return 1
-    return 1 << min(20, math.floor(math.log2(limit / reach)))
-
-
-@dataclass(frozen=True)
-class Spike:
-    """A single value far outside the scale."""
-
-    row: int
-    column: int
-    value: float
-
-
-def spikes(matrix: NDArray[Any], limit: float, factor: float = 4.0, most: int = 3) -> list[Spike]:
-    """The few finite cells that lie more than ``factor`` × ``limit`` from zero, furthest first.
-
-    Returns
-    -------
-    list of Spike
-        At most ``most``. Empty where more than 32 cells are so far out: that is a wide
-        distribution, not spikes.
-    """
-    rows, columns = np.nonzero(np.isfinite(matrix) & (np.abs(matrix) > factor * limit))
-    if rows.size > 32:
-        return []
-    values = matrix[rows, columns]
-    order = np.argsort(-np.abs(values), kind="stable")[:most]
-    return [Spike(int(rows[i]), int(columns[i]), float(values[i])) for i in order]
-
-
-def furthest_cell(matrix: NDArray[Any]) -> tuple[int, int] | None:
-    """The cell whose finite value is furthest from zero; None where none is finite."""
-    magnitude = np.where(np.isfinite(matrix), np.abs(matrix), -1.0)
-    if not magnitude.size or magnitude.max() < 0:
-        return None
-    row, column = divmod(int(np.argmax(magnitude)), matrix.shape[1])
-    return row, column

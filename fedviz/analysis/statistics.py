@@ -12,11 +12,11 @@ import numpy as np
 
 from fedviz.analysis.blocks import client_blocks
 from fedviz.dataset import Aggregate, Round, WeightMap
+from fedviz.errors import FedvizError
 
 __all__ = [
     "RoundSummary",
     "TensorSummary",
-    "contributions",
     "movement_by_round",
     "relative_distance",
     "rms",
@@ -153,41 +153,15 @@ def relative_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def movement_by_round(rounds: Sequence[Round], tensor: str, aggregate: str) -> list[float]:
-    """‖aggregate − server‖ of one tensor over the rounds; NaN where one of them is absent."""
-    norms = []
-    for each in rounds:
-        if each.server is None or aggregate not in each.aggregates:
-            norms.append(float("nan"))
-            continue
-        difference = each.aggregates[aggregate][tensor].astype("f8") - each.server[tensor]
-        norms.append(float(np.linalg.norm(difference)))
-    return norms
+    """‖aggregate − server‖ of one tensor over the rounds; NaN where one cannot be read."""
+    return [_movement(each, tensor, aggregate) for each in rounds]
 
 
-def contributions(
-    round_: Round, tensor: str, cell: tuple[int, ...], shares: np.ndarray
-) -> np.ndarray:
-    """How far each client moved one cell of the mean: share × (client − server).
-
-    Parameters
-    ----------
-    round_ : Round
-        With a server model.
-    tensor : str
-        Tensor.
-    cell : tuple of int
-        Index in the tensor.
-    shares : ndarray of shape (conforming clients,), float64
-        Each client's share of the mean, together 1.
-
-    Returns
-    -------
-    ndarray of shape (conforming clients,), float64
-        They add up to the mean's move of that cell.
-    """
-    spec = round_.dataset.signature[tensor]
-    flat = int(np.ravel_multi_index(cell, spec.shape)) if spec.shape else 0
-    start = 0.0 if round_.server is None else float(round_.server[tensor][cell])
-    values = [block[:, flat].astype("f8") for _, block in client_blocks(round_, tensor)]
-    column = np.concatenate(values) if values else np.zeros(0)
-    return np.asarray(shares) * (column - start)
+def _movement(round_: Round, tensor: str, aggregate: str) -> float:
+    try:
+        if round_.server is None or aggregate not in round_.aggregates:
+            return float("nan")
+        difference = round_.aggregates[aggregate][tensor].astype("f8") - round_.server[tensor]
+    except FedvizError:
+        return float("nan")
+    return float(np.linalg.norm(difference))

@@ -16,16 +16,20 @@ from fedviz import generation
 from fedviz.analysis import aggregates, courses, health, nonfinite_window, statistics
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
-from fedviz.analysis.heatmap import histogram, shared_limit
+from fedviz.analysis import movers as moving
+from fedviz.analysis import round_courses as over_rounds
+from fedviz.analysis.heatmap import Plane, Window, layout_for
+from fedviz.analysis.models import Role
+from fedviz.analysis.scales import histogram, shared_limit
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
+from fedviz.errors import FedvizError
 from fedviz.training.partitions import label_counts
 
 __all__ = [
     "HASH_KEYS",
     "before_after",
-    "cell_story",
     "checked",
     "compared",
     "distances_by_round",
@@ -34,12 +38,16 @@ __all__ = [
     "light_engine",
     "metric_courses",
     "movements",
+    "movers",
     "opened",
     "patterns",
+    "reads_every_round",
     "reference",
+    "round_courses",
     "round_health",
     "small_histogram",
     "summary",
+    "tensor_over_rounds",
     "values_are_few",
     "values_around",
 ]
@@ -148,25 +156,53 @@ def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list
     """Each client's distance to the aggregate, round by round; None for a large dataset."""
     if dataset.nbytes > _SMALL_DATASET_BYTES:
         return None
-    distances: dict[str, list[float]] = {client: [] for client in dataset.client_ids}
-    for each in dataset.rounds:
-        found = _distances(each, aggregate)
-        for client, course in distances.items():
-            course.append(found.get(client, float("nan")))
-    return distances
+    found = [_distances(each, aggregate) for each in dataset.rounds]
+    ids = dict.fromkeys(client for each in found for client in each)
+    return {client: [each.get(client, float("nan")) for each in found] for client in ids}
 
 
 def _distances(round_: Round, aggregate: str) -> dict[str, float]:
-    if aggregate not in round_.aggregates:
+    """Nothing for a round that cannot be read: it is not to spoil the others."""
+    try:
+        if aggregate not in round_.aggregates:
+            return {}
+        values = np.asarray(summary(round_, aggregate).distances).tolist()
+        return dict(zip((record.id for record in round_.conforming), values, strict=True))
+    except FedvizError:
         return {}
-    values = np.asarray(summary(round_, aggregate).distances).tolist()
-    return dict(zip((record.id for record in round_.conforming), values, strict=True))
 
 
 @st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
-def metric_courses(dataset: WeightDataset) -> courses.MetricCourses | None:
-    """What was measured, round by round."""
-    return courses.metric_courses(dataset)
+def metric_courses(
+    dataset: WeightDataset, metric: str | None = None
+) -> courses.MetricCourses | None:
+    """What was measured, round by round; the preferred metric without a name."""
+    return courses.metric_courses(dataset, metric)
+
+
+def reads_every_round(dataset: WeightDataset) -> bool:
+    """Whether all clients of all rounds are read without being asked for."""
+    return dataset.nbytes <= _SMALL_DATASET_BYTES
+
+
+@st.cache_resource(show_spinner="Reading every round …", max_entries=16, hash_funcs=HASH_KEYS)
+def round_courses(
+    dataset: WeightDataset, aggregate: str | None, *, reads_clients: bool
+) -> over_rounds.RoundCourses:
+    """How every tensor and client moves over the rounds."""
+    return over_rounds.round_courses(dataset, aggregate, summary if reads_clients else None)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
+def tensor_over_rounds(
+    dataset: WeightDataset,
+    tensor: str,
+    aggregate: str | None,
+    role: Role,
+    rounds: tuple[int, ...],
+) -> over_rounds.TensorOverRounds:
+    """One tensor, small, in several rounds."""
+    return over_rounds.tensor_over_rounds(dataset, tensor, aggregate, role, rounds)
 
 
 @st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=HASH_KEYS)
@@ -179,31 +215,45 @@ def small_histogram(round_: Round, tensor: str, aggregate: str | None) -> list[i
     return histogram(values, shared_limit([values], 100), _SMALL_BINS).counts.tolist()
 
 
-@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def before_after(
     round_: Round,
     tensor: str,
     clients: tuple[str, str],
     aggregate: str | None,
-    percentile: float,
-    magnified: bool,
+    view: comparison.HeatmapView,
 ) -> comparison.BeforeAfter:
-    """One tensor before and after averaging."""
-    return comparison.before_after(
-        round_, tensor, clients, aggregate, percentile=percentile, magnified=magnified
-    )
+    """One tensor before and after averaging; a window of it has the colours of the whole."""
+    everything = dataclasses.replace(view, window=None)
+    whole = _before_after(round_, tensor, clients, aggregate, everything, None)
+    if view.window is None:
+        return whole
+    return _before_after(round_, tensor, clients, aggregate, view, whole)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
+def _before_after(
+    round_: Round,
+    tensor: str,
+    clients: tuple[str, str],
+    aggregate: str | None,
+    view: comparison.HeatmapView,
+    _whole: comparison.BeforeAfter | None,
+) -> comparison.BeforeAfter:
+    return comparison.before_after(round_, tensor, clients, aggregate, view, _whole)
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=HASH_KEYS)
-def cell_story(
+def movers(
     round_: Round,
     tensor: str,
-    index: tuple[int, ...],
+    plane: Plane | None,
+    cells: Window,
     clients: tuple[str, str],
     aggregate: str | None,
-) -> comparison.CellStory:
-    """One cell of a tensor in every model."""
-    return comparison.cell_story(round_, tensor, index, clients, aggregate)
+) -> moving.Movers:
+    """Some cells of a tensor in every model, and who moved them."""
+    layout = layout_for(round_.dataset.signature[tensor].shape, tensor, plane=plane)
+    return moving.movers(round_, tensor, layout, cells, clients, aggregate)
 
 
 @st.cache_resource(

@@ -22,8 +22,14 @@ def guard() -> None:
     if st.session_state.get("_selection") is not None:
         return
     if unreadable:
-        widgets.answer(":red[This dataset cannot be opened.]")
-        st.error(widgets.literal(unreadable), icon=":material/error:")
+        part, message = unreadable
+        if part == "round":
+            widgets.answer(":red[This round cannot be read.] Choose another above.")
+        else:
+            widgets.answer(":red[This dataset cannot be opened.]")
+        st.error(widgets.literal(message), icon=":material/error:")
+        if part == "round":
+            st.stop()
     with st.container(width=640):
         if not unreadable:
             is_open = bool(st.session_state.get("dataset"))
@@ -53,5 +59,5 @@ def _uploader(key: str) -> None:
         st.error(widgets.literal(str(error)), icon=":material/error:")
         return
     st.session_state["_kept_upload"] = upload.file_id
-    state.ask_for(path.name)
+    state.ask_for(dataset=path.name)
     st.rerun()

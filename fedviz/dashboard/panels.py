@@ -2,30 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
-from fedviz.analysis.before_after import BeforeAfter, CellStory, PanelValues
-from fedviz.dashboard import widgets, wording
+from fedviz.analysis.before_after import BeforeAfter, HeatmapView, PanelValues
+from fedviz.analysis.heatmap import Plane, layout_for
+from fedviz.analysis.models import DEFAULT_ROLES, Models, Role
+from fedviz.analysis.movers import Movers
+from fedviz.dashboard import kept, widgets, windows, wording
 from fedviz.dashboard.state import Selection
+from fedviz.figures.distributions import Distribution
 from fedviz.figures.heatmaps import HeatmapPanel
-from fedviz.figures.text import counted, number, shape_text, signed
+from fedviz.figures.text import number, signed
 from fedviz.figures.theme import client_colour
 
 __all__ = [
+    "Drawing",
     "cell_table",
-    "chosen_cell",
     "controls",
+    "counts_table",
+    "distributions",
     "figures",
-    "grid_key",
-    "note",
-    "on_box",
-    "outlined",
     "pair",
+    "total_name",
+    "who_moved",
+    "whole",
 ]
 
-_RANGES = {"99.5th percentile": 99.5, "full range": 100.0}
-_DIFFERENCES = {"differences magnified": True, "as they are": False}
+_RANGES = {"99.5th percentile": 99.5, "full range": 100.0, "by hand": 99.5}
+_PANELS: dict[str, Role] = {
+    "server": "server",
+    "client A": "client",
+    "client B": "other",
+    "aggregate": "aggregate",
+    "A - aggregate": "client-aggregate",
+    "A - server": "client-server",
+    "B - aggregate": "other-aggregate",
+    "B - server": "other-server",
+    "aggregate - server": "aggregate-server",
+    "spread": "spread",
+}
+_BY_ROLE = {role: name for name, role in _PANELS.items()}
+_AXES = ("axes", "rows", "columns", *(f"at{axis}" for axis in range(16)))
+_LARGE = 256
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What the controls say: what is read, and how it is coloured."""
+
+    view: HeatmapView
+    is_symlog: bool
 
 
 def pair(chosen: Selection) -> tuple[str, str]:
@@ -33,28 +63,86 @@ def pair(chosen: Selection) -> tuple[str, str]:
     return chosen.client, chosen.other
 
 
-def controls() -> tuple[float, bool]:
-    """How far the scale reaches, and whether differences are magnified."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        reach = _choice("Range", list(_RANGES), "range")
-        differences = _choice("Differences", list(_DIFFERENCES), "differences")
-    return _RANGES[reach], _DIFFERENCES[differences]
+def controls(chosen: Selection) -> Drawing:
+    """Which panels, on which scale, of which part of the tensor."""
+    windows.start(chosen, *_AXES)
+    shape = chosen.dataset.signature[chosen.tensor].shape
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="controls"):
+        roles = _panels(chosen)
+        with st.popover("Scale", icon=":material/palette:", type="tertiary"):
+            view, is_symlog = _scale()
+        if len(shape) > 2:
+            with st.popover("Axes", icon=":material/view_in_ar:", type="tertiary"):
+                view = dataclasses.replace(view, plane=_plane(shape))
+        layout = layout_for(shape, chosen.tensor, plane=view.plane)
+        if max(layout.shape) > _LARGE:
+            how = kept.choice("Blocks", ["signed extreme", "mean"], "blocks")
+            view = dataclasses.replace(view, how="mean" if how == "mean" else "signed-extreme")
+        windows.box_choice()
+    window = windows.window_of(layout)
+    return Drawing(dataclasses.replace(view, roles=roles, window=window), is_symlog)
 
 
-def _choice(label: str, options: list[str], key: str) -> str:
-    chosen = st.segmented_control(
-        label,
-        options,
-        default=options[0],
-        key=key,
-        label_visibility="collapsed",
-        required=True,
-        bind="query-params",
+def _panels(chosen: Selection) -> tuple[Role, ...] | None:
+    layout = layout_for(())
+    models = Models(chosen.round, chosen.tensor, layout, pair(chosen), chosen.aggregate)
+    options = [_BY_ROLE[role] for role in models.available(tuple(_BY_ROLE))]
+    usual = [_BY_ROLE[role] for role in models.available(None)]
+    picked = kept.choices("Panels", options, usual, "panels")
+    return None if picked == usual else tuple(_PANELS[name] for name in picked)
+
+
+def _scale() -> tuple[HeatmapView, bool]:
+    reach = kept.choice("It reaches to", list(_RANGES), "range", shows_label=True)
+    limit = _limit() if reach == "by hand" else None
+    form = kept.choice("Its colours are", ["linear", "logarithmic"], "scale", shows_label=True)
+    shared = kept.choice(
+        "Panels have", ["one scale", "scales of their own"], "share", shows_label=True
     )
-    return chosen or options[0]
+    differences = kept.choice(
+        "Differences are", ["magnified", "as they are"], "differences", shows_label=True
+    )
+    view = HeatmapView(
+        percentile=_RANGES[reach],
+        limit=limit,
+        is_shared=shared == "one scale",
+        is_magnified=differences == "magnified",
+    )
+    return view, form == "logarithmic"
 
 
-def figures(view: BeforeAfter, chosen: Selection) -> list[HeatmapPanel]:
+def _limit() -> float | None:
+    """The limit by hand; None where it is no number above 0."""
+    given = kept.text("Limit", "limit", placeholder="0.5")
+    try:
+        limit = float(given)
+    except ValueError:
+        limit = 0.0
+    if 0 < limit < float("inf"):
+        return limit
+    if given:
+        st.markdown(f":red[{widgets.literal(given[:40])} is no number above 0.]")
+    return None
+
+
+def _plane(shape: tuple[int, ...]) -> Plane | None:
+    """Two axes of the tensor, and an index for each of the others."""
+    if kept.choice("Shown are", ["tiles", "two axes"], "axes", shows_label=True) == "tiles":
+        return None
+    names = [str(axis) for axis in range(len(shape))]
+    rows = int(kept.choice("Down", names, "rows", shows_label=True))
+    rest = [name for name in names if int(name) != rows]
+    columns = int(kept.choice("Across", rest, "columns", shows_label=True))
+    at = [
+        0
+        if axis in (rows, columns)
+        else kept.whole_number(f"Axis {axis}, of {size:,}", f"at{axis}", max(0, size - 1))
+        for axis, size in enumerate(shape)
+    ]
+    return Plane(rows, columns, tuple(at))
+
+
+def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[HeatmapPanel]:
     """The panels with their titles and colours."""
     return [
         HeatmapPanel(
@@ -64,20 +152,19 @@ def figures(view: BeforeAfter, chosen: Selection) -> list[HeatmapPanel]:
             histogram=panel.histogram,
             subtitle=f"rms {number(panel.rms)}",
             magnification=panel.magnification,
+            own_limit=panel.limit if panel.role == "spread" or not drawing.view.is_shared else None,
+            is_spread=panel.role == "spread",
         )
         for panel in view.panels
     ]
 
 
 def _title(panel: PanelValues) -> str:
-    return {
-        "server": "server",
-        "client": f"client {panel.client}",
-        "aggregate": "aggregate",
-        "client-aggregate": f"{panel.client} − aggregate",
-        "client-server": f"{panel.client} − server",
-        "aggregate-server": "aggregate − server",
-    }[panel.role]
+    if panel.role == "spread":
+        return "spread of the clients"
+    parts = panel.role.split("-")
+    names = [panel.client if part in ("client", "other") else part for part in parts]
+    return f"client {panel.client}" if len(parts) == 1 and panel.client else " − ".join(names)
 
 
 def _colour(panel: PanelValues, chosen: Selection) -> str:
@@ -85,52 +172,64 @@ def _colour(panel: PanelValues, chosen: Selection) -> str:
     if panel.client:
         ids = [record.id for record in chosen.round.records]
         return client_colour(theme, ids.index(panel.client))
-    return theme.server if panel.role == "server" else theme.aggregate
+    return {"server": theme.server, "spread": theme.faint}.get(panel.role, theme.aggregate)
 
 
-def grid_key(chosen: Selection) -> str:
-    """The chart's key: another tensor is another chart, with no box left over."""
-    return f"grid_{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}"
+def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:
+    """The models' histograms that have the shared scale."""
+    return [
+        Distribution(_title(panel), panel.histogram, _colour(panel, chosen))
+        for panel in view.panels
+        if panel.role in DEFAULT_ROLES[:4] and panel.limit == view.limit
+    ]
 
 
-def on_box(chosen: Selection) -> None:
-    """Choose the cell in the middle of a box that was dragged on a panel."""
-    boxes = st.session_state[grid_key(chosen)]["selection"]["box"]
-    if boxes:
-        row, column = (round((min(boxes[-1][axis]) + max(boxes[-1][axis])) / 2) for axis in "yx")
-        st.session_state["_cell"] = (chosen.tensor, row, column)
+def who_moved(story: Movers) -> tuple[str, str]:
+    """What is asked, and how to read the answer."""
+    first, last = (list(index) for index in story.indices)
+    if story.num_cells == 1:
+        note = "Each client's weight in the mean × (client − server). They add up to its move."
+        if story.aggregate_move is not None:
+            note += f" The aggregate is not that mean: it moved by {signed(story.aggregate_move)}."
+        return f"Which client moved cell {first}", note
+    return (
+        f"Which client moved these {story.num_cells:,} cells, {first} to {last}",
+        "Each client's weight × (client − server), along the direction in which the mean moved. "
+        "They add up to the length of its move.",
+    )
 
 
-def chosen_cell(view: BeforeAfter, chosen: Selection) -> tuple[int, ...] | None:
-    """Index in the tensor of the chosen cell; of the one that moved most without a choice."""
-    tensor, row, column = st.session_state.get("_cell", ("", -1, -1))
-    rows, columns = view.layout.shape
-    if tensor != chosen.tensor or not (0 <= row < rows and 0 <= column < columns):
-        return view.most_moved
-    return view.layout.index_at(row, column) or view.most_moved
+def total_name(story: Movers) -> str:
+    """What moved by the clients' contributions together."""
+    return "aggregate" if story.aggregate_move is None else "mean"
 
 
-def outlined(view: BeforeAfter, chosen: Selection) -> tuple[int, int] | None:
-    """The cell of the matrix that is outlined."""
-    index = chosen_cell(view, chosen)
-    return None if index is None else view.layout.cell_of(index)
-
-
-def note(view: BeforeAfter) -> None:
-    """What the panels do not show themselves."""
-    matrix = view.panels[0].matrix
-    shape = shape_text(view.layout.tensor_shape)
-    text = f"{shape}: {counted(view.layout.shape[0] * view.layout.shape[1], 'cell')}, all drawn."
-    if matrix.is_reduced:
-        rows, columns = matrix.steps
-        text = f"{shape}: {rows} × {columns} values to each cell that is drawn."
-    st.markdown(f":small[:gray[{text} Drag a box on a panel to choose the cell in its middle.]]")
-
-
-def cell_table(story: CellStory) -> None:
-    """The value of one cell in every model."""
+def cell_table(story: Movers) -> None:
+    """The value of the cells in every model."""
     rows = [
         {"model": wording.plain_text(name), "value": f"`{signed(value, 5)}`"}
         for name, value in story.values
     ]
     st.table(pd.DataFrame(rows), border="horizontal", hide_index=True, hide_header=True)
+
+
+def counts_table(view: BeforeAfter) -> None:
+    """What is in view, in numbers."""
+    rows = [
+        {
+            "": _title(panel),
+            "rms": number(panel.rms),
+            "beyond the scale": f"{panel.histogram.below + panel.histogram.above:,}",
+            "NaN": f"{panel.histogram.nan:,}",
+            "infinite": f"{panel.histogram.infinite:,}",
+        }
+        for panel in view.panels
+    ]
+    frame = pd.DataFrame(rows)
+    frame[""] = frame[""].map(wording.plain_text)
+    st.table(frame, border="horizontal", hide_index=True)
+
+
+def whole(drawing: Drawing) -> HeatmapView:
+    """The same without a window."""
+    return dataclasses.replace(drawing.view, window=None)

@@ -25,6 +25,7 @@ __all__ = [
     "look_at",
     "mark_app_run",
     "run_app_first",
+    "select",
     "selection",
 ]
 
@@ -82,7 +83,13 @@ def keep(**values: object) -> None:
 
 def ask_for(dataset: str) -> None:
     """Show another dataset from the next run on; for code that runs after the breadcrumb."""
-    st.session_state["_asked_dataset"] = dataset
+    select(dataset=dataset)
+
+
+def select(**levels: object) -> None:
+    """Select something everywhere, from the next run on; a level that is unknown there stays."""
+    for level, value in levels.items():
+        st.session_state[f"_asked_{level}"] = value
 
 
 def look_at(dataset: str) -> NoReturn:
@@ -100,18 +107,18 @@ def choose(levels: tuple[str, ...]) -> None:
     names = list(folders.datasets())
     if not names:
         return
-    asked = st.session_state.pop("_asked_dataset", None)
-    if asked in names:
-        st.session_state["dataset"] = asked
     first = folders.first_dataset()
     name = _crumb("dataset", sorted(names, key=lambda n: n != first))
     try:
         dataset = cache.opened(folders.dataset_path(name))
     except FedvizError as error:
-        st.session_state["_unreadable"] = str(error)
+        st.session_state["_unreadable"] = ("dataset", str(error))
         return
-    st.session_state["_unreadable"] = ""
-    st.session_state["_selection"] = _within(dataset, levels)
+    try:
+        st.session_state["_selection"] = _within(dataset, levels)
+        st.session_state["_unreadable"] = None
+    except FedvizError as error:
+        st.session_state["_unreadable"] = ("round", str(error))
 
 
 def _within(dataset: WeightDataset, levels: tuple[str, ...]) -> Selection | None:
@@ -152,6 +159,9 @@ def _crumb(level: str, options: list[Any]) -> Any:
         st.markdown(":gray[›]", width="content")
     if level in _PREFIXES:
         st.markdown(f":gray[{_PREFIXES[level]}]", width="content")
+    asked = st.session_state.pop(f"_asked_{level}", None)
+    if asked in options:
+        st.session_state[level] = asked
     _say_if_unknown(level, options)
     _hold(level, options)
     value = st.selectbox(

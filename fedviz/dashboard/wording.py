@@ -11,8 +11,9 @@ from fedviz.analysis.aggregates import AggregateComparison
 from fedviz.analysis.before_after import BeforeAfter
 from fedviz.analysis.check import CheckReport
 from fedviz.analysis.check_report import MismatchGroup
-from fedviz.analysis.courses import aggregate_scores, client_scores, metric_of
+from fedviz.analysis.courses import MetricCourses, aggregate_scores, client_scores, metric_of
 from fedviz.analysis.health import RoundHealth
+from fedviz.analysis.round_courses import RoundCourses
 from fedviz.analysis.statistics import RoundSummary
 from fedviz.dashboard.compared import Ranked
 from fedviz.dashboard.state import Selection
@@ -27,6 +28,8 @@ from fedviz.importing import ProposedClient
 from fedviz.signature import MismatchKind
 
 __all__ = [
+    "HOW_TO_READ_HEATMAPS",
+    "HOW_TO_READ_ROUNDS",
     "averaging_answer",
     "clients_note",
     "comparison_answer",
@@ -47,11 +50,32 @@ __all__ = [
     "overview_chips",
     "overview_metrics",
     "plain",
+    "rounds_answer",
     "signatures_answer",
     "signatures_chips",
     "spelled",
     "unseen_values",
 ]
+
+HOW_TO_READ_HEATMAPS = (
+    "Blue is negative, red positive, and the page's own colour is exactly 0. All panels share one "
+    "scale, unless you give each its own; values beyond it take the end colour, and the share of "
+    "such cells stands under each histogram. Differences are magnified by the factor in their "
+    "title, so that they can be seen. NaN is crosshatched, infinite values are striped. Point at a "
+    "cell to see the same cell in every panel; click it to ask who moved it. Drag a box to look "
+    "closer; *Whole tensor* leads back. A tensor with many cells is drawn in blocks, each showing "
+    "its value furthest from 0, so that a single spike survives, or its mean; the axes keep the "
+    "tensor's own indices. The address of this page holds all that you chose."
+)
+
+HOW_TO_READ_ROUNDS = (
+    "**Drift** is how far a tensor has come from the first round's server model, over that model's "
+    "norm. **Moved** is what one round changed. A client's **update** is client − server. "
+    "**Disagreement** is the standard deviation across the clients, over the tensor's root mean "
+    "square: where it grows, the clients pull in different directions. Click a point to select its "
+    "round and its tensor or client everywhere; *Play* walks through the rounds. A round that "
+    "cannot be read leaves a gap."
+)
 
 _MOST_IN_LINE = 4
 _SPELLED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
@@ -262,7 +286,7 @@ def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
         if count:
             verb = "is" if count == 1 else "are"
             return f":red[{counted(count, 'cell')}] of {plain_text(client)} {verb} not finite."
-    shown = {panel.role for panel in view.panels}
+    shown = set(view.limits)
     if "aggregate" not in shown:
         return "This round has no aggregate yet: average it to see what that changes."
     if math.isnan(view.distances[0]):
@@ -273,6 +297,27 @@ def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
         why = "is 0 here" if "server" in shown else "is not known"
         return f"The server model {why}; {ended} from the aggregate."
     return f"Averaging moved this tensor by {percentage(view.moved)}; {ended} from the aggregate."
+
+
+def rounds_answer(courses: RoundCourses, metric: MetricCourses | None) -> str:
+    """How far the model went, and whether that paid."""
+    if len(courses.rounds) < 2:
+        return "This dataset has one round: there is no course to follow yet."
+    rounds = counted(len(courses.rounds), "round")
+    last = courses.drift[np.isfinite(courses.drift).any(axis=1)]
+    if not last.size:
+        return f"{rounds}, without a server model: there is no start to measure from."
+    names, drift = courses.tensors, last[-1]
+    most = int(np.nanargmax(drift))
+    text = (
+        f"Over {rounds} {plain(names[most])} moved furthest, by {percentage(float(drift[most]))} "
+        "of where it began"
+    )
+    course = None if metric is None else metric.aggregate[np.isfinite(metric.aggregate)]
+    if metric is not None and course is not None and course.size > 1:
+        start, end = decimals(float(course[0])), decimals(float(course[-1]))
+        text += f"; the aggregate's {metric.metric} went from {start} to :green[**{end}**]"
+    return f"{text}."
 
 
 def averaging_answer(shown: AggregateComparison) -> str:

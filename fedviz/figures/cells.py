@@ -9,7 +9,10 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from fedviz.analysis.heatmap import Histogram, MatrixLayout, ReducedMatrix, Ticks
+from fedviz.analysis.heatmap import MatrixLayout, Ticks
+from fedviz.analysis.reduction import ReducedMatrix
+from fedviz.analysis.scales import Histogram
+from fedviz.figures.colour import symlog_place
 from fedviz.figures.layout import (
     UNFADED,
 )
@@ -224,7 +227,7 @@ def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme
     figure.add_bar(
         x=histogram.centres,
         y=histogram.counts / max(1, histogram.counts.max()),
-        customdata=histogram.counts / max(1, histogram.total) * 100,
+        customdata=histogram.shares * 100,
         hovertemplate="about %{x:.3~g}: %{customdata:.1f}% of the cells<extra></extra>",
         marker={"color": _bar_colours(histogram, theme), "line": {"width": 0}},
         xaxis=axis_name("x", k),
@@ -324,9 +327,14 @@ def nonfinite_text(histogram: Histogram) -> str:
     return ", ".join(f"{count:,} {name}" for count, name in counts if count)
 
 
-def colour_bar(limit: float, theme: Theme) -> dict[str, Any]:
-    """The bar of the shared scale, from −limit to +limit."""
+def colour_bar(limit: float, theme: Theme, *, is_symlog: bool = False) -> dict[str, Any]:
+    """The bar of the shared scale, from −limit to +limit; a logarithmic one from −1 to 1."""
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit]
+    names = [short_number(value) for value in ticks]
+    if is_symlog:
+        shares = (-1.0, -0.1, 0.0, 0.1, 1.0)
+        names = [short_number(share * limit) for share in shares]
+        ticks = [symlog_place(share) for share in shares]
     return {
         "thickness": 8,
         "x": 1.008,
@@ -335,6 +343,6 @@ def colour_bar(limit: float, theme: Theme) -> dict[str, Any]:
         "outlinewidth": 0,
         "ticks": "",
         "tickvals": ticks,
-        "ticktext": [f" {short_number(value)}" for value in ticks],
+        "ticktext": [f" {name}" for name in names],
         "tickfont": {"size": 11, "color": theme.sub},
     }

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-__all__ = ["INK", "WHITE", "blend", "colour_at", "colourscale", "contrast_ratio", "readable_on"]
+__all__ = [
+    "INK",
+    "SYMLOG_LINEAR",
+    "WHITE",
+    "blend",
+    "colour_at",
+    "colourscale",
+    "contrast_ratio",
+    "readable_on",
+    "symlog_colourscale",
+    "symlog_place",
+]
+
+SYMLOG_LINEAR = 0.01
+"""A symmetric logarithmic scale is linear up to this share of its limit."""
 
 INK = "#1B2126"
 WHITE = "#FFFFFF"
@@ -59,6 +74,26 @@ def colour_at(stops: Sequence[str], fraction: float) -> str:
 def colourscale(stops: Sequence[str]) -> list[tuple[float, str]]:
     """Even stops as plotly takes a colour scale."""
     return [(i / (len(stops) - 1), stop) for i, stop in enumerate(stops)]
+
+
+def symlog_place(share: float) -> float:
+    """Where a value lies on a symmetric logarithmic scale, both as shares of the limit, signed."""
+    reach = math.log1p(abs(share) / SYMLOG_LINEAR) / math.log1p(1 / SYMLOG_LINEAR)
+    return math.copysign(reach, share)
+
+
+def symlog_colourscale(stops: Sequence[str], each_side: int = 24) -> list[tuple[float, str]]:
+    """A zero-centred scale whose colours go with the logarithm, for values that stay as they are.
+
+    Hovering tells the true value, and a panel weighs no more than on a linear scale.
+    """
+    scale = []
+    for i in range(-each_side, each_side + 1):
+        place = i / each_side
+        share = SYMLOG_LINEAR * math.expm1(abs(place) * math.log1p(1 / SYMLOG_LINEAR))
+        value = min(1.0, max(0.0, 0.5 + math.copysign(share, place) / 2)) if i else 0.5
+        scale.append((value, colour_at(stops, (place + 1) / 2)))
+    return [(0.0, scale[0][1]), *scale[1:-1], (1.0, scale[-1][1])]
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

@@ -33,6 +33,7 @@ def contribution_bars(
     theme: Theme,
     *,
     most: int = 20,
+    total_name: str = "aggregate",
 ) -> go.Figure:
     """Which client moved a cell of the aggregate, and by how much.
 
@@ -46,11 +47,13 @@ def contribution_bars(
     theme : Theme
     most : int
         Bars for clients; of more clients those that contribute least are summed in one bar.
+    total_name : str
+        What moved by the total.
     """
     names, values = _largest_first(client_ids, np.asarray(contributions, np.float64), most)
     places = [*range(len(names)), len(names) + 0.4]
     figure = blank_figure(
-        theme, 24 * (len(names) + 1) + 22, l=14 + _widest([*names, "aggregate"]), r=8, t=4, b=4
+        theme, 24 * (len(names) + 1) + 22, l=14 + _widest([*names, total_name]), r=8, t=4, b=4
     )
     figure.add_bar(
         x=values,
@@ -70,7 +73,7 @@ def contribution_bars(
         orientation="h",
         width=0.62,
         marker={"color": theme.aggregate, "line": {"width": 0}},
-        hovertemplate="aggregate: %{x:+.4~g}<extra></extra>",
+        hovertemplate=f"{total_name}: %{{x:+.4~g}}<extra></extra>",
     )
     sums = [
         label(signed(value), _tip(value), place, xshift=5, colour=theme.sub, size=11)
@@ -90,7 +93,7 @@ def contribution_bars(
     )
     figure.update_yaxes(
         tickvals=places,
-        ticktext=[*(escaped(name) for name in names), "<b>aggregate</b>"],
+        ticktext=[*(escaped(name) for name in names), f"<b>{total_name}</b>"],
         range=[len(names) + 1, -0.7],
         showgrid=False,
     )

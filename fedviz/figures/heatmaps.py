@@ -1,4 +1,4 @@
-"""Up to six heatmaps of one tensor on one scale, a histogram with each.
+"""Heatmaps of one tensor, on one scale or each on its own, a histogram with each.
 
 Magnified differences are not multiplied: they are drawn on a scale that is so much narrower, and
 hovering and their histogram's axis tell the true values.
@@ -12,7 +12,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from fedviz.analysis.heatmap import Form, Histogram, MatrixLayout, ReducedMatrix
+from fedviz.analysis.heatmap import Form, MatrixLayout, Window
+from fedviz.analysis.reduction import ReducedMatrix
+from fedviz.analysis.scales import Histogram
 from fedviz.figures.cells import (
     LEFT_MARGIN,
     RIGHT_MARGIN,
@@ -29,6 +31,7 @@ from fedviz.figures.cells import (
     number_axes,
     select_box,
 )
+from fedviz.figures.colour import symlog_colourscale
 from fedviz.figures.layout import (
     add_labels,
     add_shapes,
@@ -39,6 +42,7 @@ from fedviz.figures.text import (
     escaped,
     middle_ellipsis,
     percentage,
+    short_number,
 )
 from fedviz.figures.theme import Theme, colourscale
 
@@ -68,6 +72,10 @@ class HeatmapPanel:
         A number to know, such as ``rms 0.165``.
     magnification : int, optional
         How much narrower the panel's scale is than the grid's; written into the title.
+    own_limit : float, optional
+        The panel has a scale of its own that reaches so far, written under the title.
+    is_spread : bool, optional
+        The values are never negative: the scale of its own is from 0, without a sign.
     """
 
     title: str
@@ -76,6 +84,8 @@ class HeatmapPanel:
     histogram: Histogram
     subtitle: str = ""
     magnification: int = 1
+    own_limit: float | None = None
+    is_spread: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,10 +123,11 @@ def heatmap_grid(
     layout: MatrixLayout,
     theme: Theme,
     *,
-    selected: tuple[int, int] | None = None,
+    selected: Window | None = None,
+    is_symlog: bool = False,
     width: int = 1200,
 ) -> go.Figure:
-    """Up to six heatmaps on one scale, a histogram with each.
+    """Heatmaps on one scale, a histogram with each.
 
     A box can be dragged on any panel: with ``st.plotly_chart(..., on_select="rerun",
     selection_mode="box")`` its corners come back in cells of the matrix.
@@ -124,14 +135,16 @@ def heatmap_grid(
     Parameters
     ----------
     panels : sequence of HeatmapPanel
-        One to six, their matrices of one extent.
+        At least one, their matrices of one extent.
     limit : float
-        The colours reach from −limit to +limit.
+        The colours reach from −limit to +limit, but for panels with a scale of their own.
     layout : MatrixLayout
         How the tensor was laid out: names of the axes, ticks, and indices to hover.
     theme : Theme
-    selected : (row, column), optional
-        A cell of the matrix to outline in every panel.
+    selected : (first row, end row, first column, end column), optional
+        Cells of the matrix to outline in every panel.
+    is_symlog : bool
+        Whether the colours go with the logarithm of the values, beyond a hundredth of the limit.
     width : int
         About how many pixels there will be; decides the height, nothing else.
 
@@ -150,7 +163,7 @@ def heatmap_grid(
     figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
     _place_axes(figure, [*places.heatmaps, *places.histograms], places.height)
     for k, panel in enumerate(panels, 1):
-        _draw_panel(figure, k, panel, layout, theme)
+        _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
         draw_histogram(figure, len(panels) + k, panel.histogram, theme)
         number_axes(figure, k, panel.matrix, layout, places.heatmaps[k - 1], width)
     _draw_boxes(figure, panels, selected, theme)
@@ -158,7 +171,7 @@ def heatmap_grid(
         _finish_panels(figure, panels, places, layout, theme)
     else:
         _finish_strips(figure, panels, layout, theme)
-    _share_scale(figure, panels, limit, places, theme)
+    _share_scale(figure, panels, limit, places, theme, is_symlog=is_symlog)
     return figure
 
 
@@ -208,18 +221,35 @@ def _place_axes(figure: go.Figure, boxes: Sequence[Box], height: float) -> None:
 
 
 def _draw_panel(
-    figure: go.Figure, k: int, panel: HeatmapPanel, layout: MatrixLayout, theme: Theme
+    figure: go.Figure,
+    k: int,
+    panel: HeatmapPanel,
+    layout: MatrixLayout,
+    theme: Theme,
+    *,
+    is_symlog: bool,
 ) -> None:
-    # The first coloraxis is the grid's; each magnification has one of its own.
-    coloraxis = axis_name("coloraxis", panel.magnification)
-    draw_cells(figure, k, panel.matrix, layout, escaped(panel.title), coloraxis=coloraxis)
+    name = escaped(panel.title)
+    if panel.own_limit is None:
+        # The first coloraxis is the grid's; each magnification has one of its own.
+        coloraxis = axis_name("coloraxis", panel.magnification)
+        draw_cells(figure, k, panel.matrix, layout, name, coloraxis=coloraxis)
+    else:
+        reach, scale = panel.own_limit, _colours(theme, is_symlog=is_symlog)
+        low, scale = (0, colourscale(theme.sequential)) if panel.is_spread else (-reach, scale)
+        own = {"colorscale": scale, "zmin": low, "zmax": reach, "showscale": False}
+        draw_cells(figure, k, panel.matrix, layout, name, **own)
     mark_nonfinite(figure, k, panel.matrix, theme)
+
+
+def _colours(theme: Theme, *, is_symlog: bool) -> list[tuple[float, str]]:
+    return symlog_colourscale(theme.diverging) if is_symlog else colourscale(theme.diverging)
 
 
 def _draw_boxes(
     figure: go.Figure,
     panels: Sequence[HeatmapPanel],
-    selected: tuple[int, int] | None,
+    selected: Window | None,
     theme: Theme,
 ) -> None:
     boxes = [frame(k, theme) for k in range(1, len(panels) + 1)]
@@ -229,17 +259,18 @@ def _draw_boxes(
     add_shapes(figure, boxes)
 
 
-def _outline(
-    k: int, matrix: ReducedMatrix, cell: tuple[int, int], theme: Theme
-) -> list[dict[str, Any]]:
-    """A box of ink around a cell, large enough to be found, with a halo to stand off dark cells."""
+def _outline(k: int, matrix: ReducedMatrix, cells: Window, theme: Theme) -> list[dict[str, Any]]:
+    """A box of ink around cells, large enough to be found, with a halo to stand off dark cells."""
     spans = []
-    for at, origin, step, extent in zip(
-        cell, matrix.origin, matrix.steps, matrix.extent, strict=True
+    for (first, end), origin, step, extent in zip(
+        (cells[:2], cells[2:]), matrix.origin, matrix.steps, matrix.extent, strict=True
     ):
-        start = origin + (at - origin) // step * step
-        margin = max(0.0, extent / 60 - step) / 2
-        spans.append((start - 0.5 - margin, start + step - 0.5 + margin))
+        start = origin + (first - origin) // step * step
+        stop = origin - (origin - end) // step * step
+        if stop <= origin or start >= origin + extent:
+            return []
+        margin = max(0.0, extent / 60 - (stop - start)) / 2
+        spans.append((start - 0.5 - margin, stop - 0.5 + margin))
     (top, bottom), (left, right) = spans
     axes = {"xref": axis_name("x", k), "yref": axis_name("y", k)}
     return [
@@ -259,7 +290,7 @@ def _finish_panels(
     row_title, column_title = layout.axis_titles
     labels, axes = [], {}
     for k, panel in enumerate(panels, 1):
-        title, subtitle = _panel_title(panel), escaped(panel.subtitle)
+        title, subtitle = _panel_title(panel), _subtitle(panel)
         labels.append(label(title, 0, 1, **in_domain(k), yshift=31, colour=theme.ink, size=13))
         if subtitle:
             below = label(subtitle, 0, 1, **in_domain(k), yshift=13, colour=theme.sub, size=11)
@@ -281,6 +312,14 @@ def _panel_title(panel: HeatmapPanel) -> str:
     factor = f" × {panel.magnification:,}" if panel.magnification > 1 else ""
     name = escaped(middle_ellipsis(panel.title, 30))
     return f"<span style='color:{panel.colour}'>■</span> <b>{name}{factor}</b>"
+
+
+def _subtitle(panel: HeatmapPanel) -> str:
+    known = [escaped(panel.subtitle)] if panel.subtitle else []
+    if panel.own_limit is not None:
+        reach = short_number(panel.own_limit)
+        known.append(f"0 to {reach}" if panel.is_spread else f"±{reach}")
+    return " · ".join(known)
 
 
 def _note(k: int, histogram: Histogram, theme: Theme) -> dict[str, Any]:
@@ -328,7 +367,7 @@ def _finish_strips(
 
 
 def _strip_title(panel: HeatmapPanel, theme: Theme) -> str:
-    known = [escaped(panel.subtitle)] if panel.subtitle else []
+    known = [_subtitle(panel)] if _subtitle(panel) else []
     facts = " · ".join([*known, _clipped_text(panel.histogram)])
     nonfinite = nonfinite_text(panel.histogram)
     wrong = f"  <b style='color:{theme.failure}'>{nonfinite}</b>" if nonfinite else ""
@@ -341,10 +380,15 @@ def _share_scale(
     limit: float,
     places: _Arrangement,
     theme: Theme,
+    *,
+    is_symlog: bool,
 ) -> None:
+    shared = [panel for panel in panels if panel.own_limit is None]
+    if not shared:
+        return
     first = places.heatmaps[0]
     last = first if places.per_row else places.heatmaps[-1]
-    bar = colour_bar(limit, theme)
+    bar = colour_bar(limit, theme, is_symlog=is_symlog)
     bar.update(
         lenmode="pixels",
         len=min(last.bottom - first.top, 300) + 20,
@@ -353,11 +397,32 @@ def _share_scale(
         ypad=10,
         yanchor="top",
     )
-    scale = {"colorscale": colourscale(theme.diverging), "cmid": 0}
+    scale = {"colorscale": _colours(theme, is_symlog=is_symlog), "cmid": 0}
     axes: dict[str, Any] = {
         "coloraxis": {**scale, "cmin": -limit, "cmax": limit, "colorbar": bar},
     }
-    for factor in {panel.magnification for panel in panels} - {1}:
+    if is_symlog:
+        axes["coloraxis"] |= {"showscale": False, "colorbar": None}
+        _draw_even_bar(figure, bar, theme)
+    for factor in {panel.magnification for panel in shared} - {1}:
         reach = limit / factor
         axes[f"coloraxis{factor}"] = {**scale, "cmin": -reach, "cmax": reach, "showscale": False}
     figure.update_layout(axes)
+
+
+def _draw_even_bar(figure: go.Figure, bar: dict[str, Any], theme: Theme) -> None:
+    """A bar whose colours are evenly spaced and whose numbers are not: a trace without a mark."""
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        hoverinfo="skip",
+        marker={
+            "color": [0],
+            "cmin": -1,
+            "cmax": 1,
+            "colorscale": colourscale(theme.diverging),
+            "colorbar": bar,
+            "showscale": True,
+        },
+    )

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from fedviz.analysis.heatmap import Histogram, MatrixLayout, ReducedMatrix, Spike
+from fedviz.analysis.heatmap import MatrixLayout
+from fedviz.analysis.reduction import ReducedMatrix
+from fedviz.analysis.scales import Histogram, Spike
 from fedviz.figures.cells import (
     LEFT_MARGIN,
     RIGHT_MARGIN,

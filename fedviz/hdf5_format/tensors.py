@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "checked_tensor",
     "create_tensor",
     "file_type",
+    "read_region",
     "read_rows",
     "storage_offset",
     "stored_bytes",
@@ -131,24 +133,45 @@ def read_rows(
     ndarray of that dtype
         Of shape ``(rows, *dataset.shape[1:])``, or the dataset's own.
     """
-    shape = dataset.shape if rows is None else (rows[1] - rows[0], *dataset.shape[1:])
-    out = np.empty(shape, dtype=dtype)
-    if out.size == 0:
-        return out
-    if rows is None:
-        memory = file_space = h5py.h5s.ALL
-    else:
-        memory, file_space = _row_spaces(dataset, rows[0], shape)
-    dataset.read(memory, file_space, _raw(out), mtype=file_type(dtype))
+    if rows is not None:
+        return read_region(dataset, dtype, (slice(*rows), *map(slice, dataset.shape[1:])))
+    out = np.empty(dataset.shape, dtype=dtype)
+    if out.size:
+        dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, _raw(out), mtype=file_type(dtype))
     return out
 
 
-def _row_spaces(
-    dataset: h5py.h5d.DatasetID, first: int, shape: tuple[int, ...]
-) -> tuple[h5py.h5s.SpaceID, h5py.h5s.SpaceID]:
-    file_space = dataset.get_space()
-    file_space.select_hyperslab((first, *[0] * (len(shape) - 1)), shape)
-    return h5py.h5s.create_simple(shape), file_space
+def read_region(
+    dataset: h5py.h5d.DatasetID, dtype: np.dtype[Any], region: Sequence[slice]
+) -> np.ndarray:
+    """Read a part of a tensor and nothing else of it, bit by bit.
+
+    Parameters
+    ----------
+    dataset : DatasetID
+        Checked by :func:`checked_tensor`.
+    dtype : dtype
+        The dtype that the signature states.
+    region : sequence of slice
+        One for each axis, without a step; what is beyond an end is left out.
+
+    Returns
+    -------
+    ndarray of that dtype
+    """
+    spans = [s.indices(size) for s, size in zip(region, dataset.shape, strict=True)]
+    starts = tuple(first for first, _, _ in spans)
+    shape = tuple(max(0, end - first) for first, end, _ in spans)
+    out = np.empty(shape, dtype=dtype)
+    if out.size == 0:
+        return out
+    memory = file_space = h5py.h5s.ALL
+    if shape:
+        file_space = dataset.get_space()
+        file_space.select_hyperslab(starts, shape)
+        memory = h5py.h5s.create_simple(shape)
+    dataset.read(memory, file_space, _raw(out), mtype=file_type(dtype))
+    return out
 
 
 def checked_tensor(

@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedviz.analysis.heatmap import (
+from fedviz.analysis.heatmap import Form, as_matrix, layout_for
+from fedviz.analysis.reduction import reduce_cells
+from fedviz.analysis.scales import (
     TINY_LIMIT,
-    Form,
     Spike,
-    as_matrix,
     clipped_share,
     furthest_cell,
     histogram,
-    layout_for,
     magnification,
-    reduce_cells,
     shared_limit,
     spikes,
 )

@@ -8,7 +8,6 @@ import pytest
 
 from fedviz.analysis import blocks
 from fedviz.analysis.statistics import (
-    contributions,
     movement_by_round,
     relative_distance,
     rms,
@@ -120,12 +119,6 @@ def test_blocks_change_nothing(random_round, monkeypatch, clients_in_block):
     np.testing.assert_array_equal(found.updates, whole.updates)
     np.testing.assert_array_equal(found.distances, whole.distances)
     assert found.spread == pytest.approx(whole.spread, rel=1e-13)
-    shares = np.full(6, 1 / 6)
-    column = random_round.read_stack("kernel")[:, 6, 2].astype("f8")
-    expected = (column - float(random_round.server["kernel"][6, 2])) / 6
-    np.testing.assert_allclose(
-        contributions(random_round, "kernel", (6, 2), shares), expected, rtol=1e-14
-    )
 
 
 def test_a_small_spread_of_large_weights_does_not_drown(round_of):
@@ -178,21 +171,6 @@ def test_no_clients_and_no_values(tmp_path):
         assert summary.updates.shape == (0,)
         assert np.isnan(summary.tensors[0].spread)
         assert summary.tensors[0].aggregate_norm == 0.0
-
-
-def test_contributions_add_up_to_the_move_of_the_mean(random_round):
-    shares = np.arange(1.0, 7.0) / 21
-    stack = random_round.read_stack("kernel").astype("f8")
-    mean = np.tensordot(shares, stack, 1)
-    moves = mean - random_round.server["kernel"]
-    for cell in [(0, 0), (6, 2), (3, 1)]:
-        moved = contributions(random_round, "kernel", cell, shares)
-        assert moved.sum() == pytest.approx(moves[cell], rel=1e-9)
-        expected = shares[2] * (stack[2][cell] - float(random_round.server["kernel"][cell]))
-        assert moved[2] == pytest.approx(expected, rel=1e-12)
-    scalar = contributions(random_round, "scale", (), shares)
-    expected = shares @ random_round.read_stack("scale").astype("f8")
-    assert scalar.sum() == pytest.approx(expected - float(random_round.server["scale"]), rel=1e-9)
 
 
 @pytest.mark.parametrize(

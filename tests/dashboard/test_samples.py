@@ -228,7 +228,8 @@ class TestHeatmaps:
         row, column = np.unravel_index(np.abs(moves).argmax(), moves.shape)
         titles = [s.value for s in page.app.subheader]
         assert f"Which client moved cell [{row}, {column}]" in titles
-        (table,) = page.tables()
+        table, counts = page.tables()
+        assert counts["beyond the scale"].tolist() == ["6", "13", "14", "11", "0", "0"]
         values = {m: float(v.replace("−", "-")) for m, v in table.itertuples(index=False)}
         assert values["server"] == pytest.approx(float(server[row, column]), rel=1e-4)
         assert values["aggregate"] == pytest.approx(float(mean[row, column]), rel=1e-4)

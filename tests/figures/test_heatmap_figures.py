@@ -8,14 +8,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from fedviz.analysis.heatmap import (
-    MatrixLayout,
-    as_matrix,
-    histogram,
-    layout_for,
-    reduce_cells,
-    spikes,
-)
+from fedviz.analysis.heatmap import MatrixLayout, as_matrix, layout_for
+from fedviz.analysis.reduction import reduce_cells
+from fedviz.analysis.scales import histogram, spikes
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid, panels_per_row
 from fedviz.figures.large_heatmap import histogram_figure, large_heatmap, minimap
@@ -176,7 +171,7 @@ def test_vectors_are_strips_that_share_their_axis() -> None:
 
 
 def test_the_selected_cell_is_outlined_in_every_panel() -> None:
-    figure = grid((64, 32), selected=(36, 16))
+    figure = grid((64, 32), selected=(36, 37, 16, 17))
     boxes = [s for s in figure.layout.shapes if s.line.color == LIGHT.ink]
     assert [s.xref for s in boxes] == ["x", "x2", "x3", "x4", "x5", "x6"]
     assert all(s.x0 <= 15.5 and s.x1 >= 16.5 and s.y0 <= 35.5 and s.y1 >= 36.5 for s in boxes)

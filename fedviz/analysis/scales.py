@@ -1,0 +1,223 @@
+"""The range of a heatmap's colours, and how many values lie where in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedviz.errors import InvalidArgumentError
+
+__all__ = [
+    "TINY_LIMIT",
+    "Histogram",
+    "Spike",
+    "clipped_share",
+    "furthest_cell",
+    "histogram",
+    "magnification",
+    "magnification_for",
+    "shared_limit",
+    "spikes",
+]
+
+TINY_LIMIT = 1e-6
+"""The limit of a scale on which every value is zero."""
+
+
+def shared_limit(arrays: Iterable[NDArray[Any]], percentile: float = 99.5) -> float:
+    """One zero-centred limit for the colours of all arrays that are compared.
+
+    Parameters
+    ----------
+    arrays : iterable of ndarray
+        Any shapes. NaN and infinite values are left out.
+    percentile : float
+        Of the absolute values, all arrays together; 100 for the full range.
+
+    Returns
+    -------
+    float
+        Above 0. Where the percentile is 0 (nearly all values are), the largest value; where
+        that is 0 too, or nothing is finite, :data:`TINY_LIMIT`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The percentile is not above 0 and at most 100.
+    """
+    if not 0 < percentile <= 100:
+        raise InvalidArgumentError(f"expected a percentile in (0, 100], found {percentile}")
+    magnitudes = [np.abs(a[np.isfinite(a)]) for a in map(_as_float, arrays)]
+    together = np.concatenate([m.ravel() for m in magnitudes]) if magnitudes else np.empty(0)
+    if not together.size:
+        return TINY_LIMIT
+    limit = float(np.percentile(together, percentile)) or float(together.max())
+    return limit or TINY_LIMIT
+
+
+def _as_float(array: NDArray[Any]) -> NDArray[Any]:
+    values = np.asarray(array)
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+
+
+def clipped_share(values: NDArray[Any], limit: float) -> float:
+    """Share of the finite values that lie beyond ±``limit``; 0 where none is finite."""
+    finite = values[np.isfinite(values)]
+    return float(np.mean(np.abs(finite) > limit)) if finite.size else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """How many values lie where between −limit and +limit.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (bins,), int64
+        Finite values. Those beyond a limit are counted in the bin at that end.
+    edges : ndarray of shape (bins + 1,), float64
+    below, above : int
+        Values beyond the limits.
+    nan, infinite : int
+    finite : int, optional
+        Finite values in all, where only some of them were counted into the bins; the numbers
+        beyond the limits, of NaN and of infinite values are exact all the same.
+    """
+
+    counts: NDArray[np.int64]
+    edges: NDArray[np.float64]
+    below: int
+    above: int
+    nan: int
+    infinite: int
+    finite: int | None = None
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Middle of each bin."""
+        return (self.edges[1:] + self.edges[:-1]) / 2
+
+    @property
+    def total(self) -> int:
+        """All values, those that are not finite included."""
+        return self._finite + self.nan + self.infinite
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share of all values that lie in each bin; of a sample, as it is in the sample."""
+        return self.counts / max(1, self.counts.sum()) * (self._finite / max(1, self.total))
+
+    @property
+    def _finite(self) -> int:
+        return int(self.counts.sum()) if self.finite is None else self.finite
+
+    @property
+    def clipped(self) -> float:
+        """Share of the finite values beyond the limits."""
+        return (self.below + self.above) / self._finite if self._finite else 0.0
+
+
+def histogram(
+    values: NDArray[Any],
+    limit: float,
+    bins: int = 41,
+    *,
+    gap: NDArray[np.bool_] | None = None,
+) -> Histogram:
+    """Counts of values in even bins from −limit to +limit; an odd number has zero in the middle.
+
+    Parameters
+    ----------
+    values : ndarray of any shape, float
+    limit : float
+        Above 0.
+    bins : int
+    gap : ndarray of the shape of ``values``, bool, optional
+        Cells that are no values.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The limit is not above 0, or there is no bin.
+    """
+    if not limit > 0 or bins < 1:
+        raise InvalidArgumentError(
+            f"expected a limit above 0 and at least 1 bin, found {limit} and {bins}"
+        )
+    present = values.ravel() if gap is None else values[~gap]
+    finite = present[np.isfinite(present)]
+    counts, edges = np.histogram(np.clip(finite, -limit, limit), bins, range=(-limit, limit))
+    nan = int(np.isnan(present).sum())
+    return Histogram(
+        counts.astype(np.int64),
+        edges.astype(np.float64),
+        below=int((finite < -limit).sum()),
+        above=int((finite > limit).sum()),
+        nan=nan,
+        infinite=present.size - finite.size - nan,
+    )
+
+
+def magnification(limit: float, differences: Iterable[NDArray[Any]]) -> int:
+    """The power of two that differences are multiplied by to be seen on the weights' scale.
+
+    Parameters
+    ----------
+    limit : float
+        Of the weights' scale.
+    differences : iterable of ndarray
+        Those that share the factor.
+
+    Returns
+    -------
+    int
+        The largest power of two that keeps their 99.5th percentile within the limit, from 1
+        to 2²⁰; 1 where all differences are zero.
+    """
+    return magnification_for(limit, shared_limit(differences))
+
+
+def magnification_for(limit: float, reach: float) -> int:
+    """The largest power of two, up to 2²⁰, that keeps ``reach`` within the limit; at least 1."""
+    if reach == TINY_LIMIT or reach >= limit:
+        return 1
+    return 1 << min(20, math.floor(math.log2(limit / reach)))
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A single value far outside the scale."""
+
+    row: int
+    column: int
+    value: float
+
+
+def spikes(matrix: NDArray[Any], limit: float, factor: float = 4.0, most: int = 3) -> list[Spike]:
+    """The few finite cells that lie more than ``factor`` × ``limit`` from zero, furthest first.
+
+    Returns
+    -------
+    list of Spike
+        At most ``most``. Empty where more than 32 cells are so far out: that is a wide
+        distribution, not spikes.
+    """
+    rows, columns = np.nonzero(np.isfinite(matrix) & (np.abs(matrix) > factor * limit))
+    if rows.size > 32:
+        return []
+    values = matrix[rows, columns]
+    order = np.argsort(-np.abs(values), kind="stable")[:most]
+    return [Spike(int(rows[i]), int(columns[i]), float(values[i])) for i in order]
+
+
+def furthest_cell(matrix: NDArray[Any]) -> tuple[int, int] | None:
+    """The cell whose finite value is furthest from zero; None where none is finite."""
+    magnitude = np.where(np.isfinite(matrix), np.abs(matrix), -1.0)
+    if not magnitude.size or magnitude.max() < 0:
+        return None
+    row, column = divmod(int(np.argmax(magnitude)), matrix.shape[1])
+    return row, column

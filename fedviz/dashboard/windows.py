@@ -1,0 +1,185 @@
+"""The part of a tensor that is looked at: boxes dragged on it, the way back, and chosen cells."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from fedviz.analysis.before_after import BeforeAfter, whole_window
+from fedviz.analysis.heatmap import MatrixLayout, Window
+from fedviz.dashboard import kept, widgets
+from fedviz.dashboard.state import Selection
+from fedviz.figures.text import counted
+
+__all__ = [
+    "box_choice",
+    "chosen_cells",
+    "grid_key",
+    "on_box",
+    "on_cell",
+    "start",
+    "way_back",
+    "window_of",
+]
+
+_LOOKS_CLOSER, _ASKS = "a box looks closer", "a box asks who moved it"
+_KEYS = ("w", "cells")
+
+
+def start(chosen: Selection, *axes: str) -> None:
+    """Forget window and cells where they were another tensor's; before any control is drawn."""
+    subject = (chosen.dataset.path.name, chosen.tensor)
+    if st.session_state.get("_window_subject", subject) != subject:
+        kept.forget(*axes)
+        st.session_state["_trail"] = []
+        for key in _KEYS:
+            if kept.held(key):
+                kept.put(key, "")
+    st.session_state["_window_subject"] = subject
+
+
+def box_choice() -> None:
+    """What a box does that is dragged on a panel."""
+    kept.choice("Box", [_LOOKS_CLOSER, _ASKS], "box")
+
+
+def window_of(layout: MatrixLayout) -> Window | None:
+    """The window that is chosen; None for the whole matrix, also where there is no such window."""
+    window = _parsed("w", layout)
+    return None if window == whole_window(layout) else window
+
+
+def chosen_cells(view: BeforeAfter) -> Window | None:
+    """The cells that are chosen; the one that moved most without a choice in view."""
+    cells = _parsed("cells", view.layout)
+    if cells is not None and _overlap(cells, view.window):
+        return cells
+    if view.most_moved is None:
+        return None
+    row, column = view.layout.cell_of(view.most_moved)
+    return (row, row + 1, column, column + 1)
+
+
+def grid_key(chosen: Selection, view: BeforeAfter) -> str:
+    """The chart's key: another tensor or window is another chart, with no box left over."""
+    place = "_".join(map(str, view.window))
+    return f"grid_{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}_{place}"
+
+
+def on_box(key: str, view: BeforeAfter) -> None:
+    """Look closer at a box that was dragged on a panel, or ask who moved its cells."""
+    boxes = st.session_state[key]["selection"]["box"]
+    if not boxes:
+        return
+    top, bottom = _span(boxes[-1]["y"], *view.window[:2])
+    left, right = _span(boxes[-1]["x"], *view.window[2:])
+    is_one = (bottom - top, right - left) == (1, 1)
+    if is_one or st.session_state.get("box") == _ASKS:
+        kept.put("cells", _text((top, bottom, left, right)))
+        return
+    if not view.is_whole:
+        st.session_state["_trail"] = [*st.session_state.get("_trail", []), view.window]
+    kept.put("w", _text((top, bottom, left, right)))
+
+
+def on_cell(cells: list[int], view: BeforeAfter) -> None:
+    """Choose the cells of the block that was clicked."""
+    (top, bottom), (left, right) = sorted(cells[:2]), sorted(cells[2:])
+    rows, columns = view.layout.shape
+    kept.put("cells", _text((max(0, top), min(bottom, rows), max(0, left), min(right, columns))))
+
+
+def way_back(view: BeforeAfter) -> None:
+    """Where one is in the tensor, and the windows that led there, each a step back."""
+    trail = [] if view.is_whole else _trail(view)
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="way_back"):
+        st.button(
+            "Whole tensor",
+            icon=":material/zoom_out_map:",
+            type="tertiary",
+            on_click=_go,
+            args=(0, None),
+            disabled=view.is_whole,
+        )
+        for i, window in enumerate(trail):
+            st.markdown(":gray[›]", width="content")
+            place = _place(window)
+            st.button(place, key=f"trail_{i}", type="tertiary", on_click=_go, args=(i, window))
+        if not view.is_whole:
+            st.markdown(f":gray[›] **{_place(view.window)}**", width="content")
+        st.markdown(f":gray[{_drawn(view)}]", width="content")
+        with st.popover("Go to", icon=":material/my_location:", type="tertiary"):
+            hint = "first row, end row, first column, end column"
+            kept.text("Window", "w", placeholder=hint, help=f"{hint}; ends are exclusive")
+            kept.text("Cells", "cells", placeholder=hint, help="Whom to ask about: as above")
+
+
+def _trail(view: BeforeAfter) -> list[Window]:
+    """The larger windows that this one was dragged in."""
+    found: list[Window] = st.session_state.get("_trail", [])
+    return [w for w in found if w != view.window and _holds(w, view.window)]
+
+
+def _go(steps: int, window: Window | None) -> None:
+    st.session_state["_trail"] = st.session_state.get("_trail", [])[:steps]
+    kept.put("w", "" if window is None else _text(window))
+
+
+def _drawn(view: BeforeAfter) -> str:
+    top, bottom, left, right = view.window
+    cells = f"{bottom - top:,} × {right - left:,} cells"
+    matrix = view.panels[0].matrix
+    if not matrix.is_reduced:
+        return f"{cells}, all drawn"
+    rows, columns = matrix.steps
+    return f"{cells}, {counted(rows * columns, 'value')} ({rows} × {columns}) to each that is drawn"
+
+
+def _place(window: Window) -> str:
+    top, bottom, left, right = window
+    return f"rows {top:,}–{bottom - 1:,}, columns {left:,}–{right - 1:,}"
+
+
+def _text(window: Window) -> str:
+    return ",".join(map(str, window))
+
+
+def _parsed(key: str, layout: MatrixLayout) -> Window | None:
+    """A window from the address; what is no window of this tensor is said and left aside."""
+    given = str(kept.held(key) or "")
+    if not given.strip():
+        return None
+    parts = [part.strip() for part in given.split(",")]
+    if len(parts) == 4 and all(part.isdecimal() and len(part) < 16 for part in parts):
+        top, bottom, left, right = map(int, parts)
+        if top < bottom <= layout.shape[0] and left < right <= layout.shape[1]:
+            return (top, bottom, left, right)
+    rows, columns = layout.shape
+    name = "window" if key == "w" else "group of cells"
+    st.toast(
+        widgets.literal(f"There is no {name} {given[:60]} in {rows:,} × {columns:,} cells."),
+        icon=":material/info:",
+    )
+    return None
+
+
+def _span(ends: list[float], first: int, end: int) -> tuple[int, int]:
+    """The cells whose centres lie within a box; the one in its middle where none does."""
+    low, high = sorted(ends)
+    start, stop = math.ceil(low), math.floor(high) + 1
+    if stop <= start:
+        start = round((low + high) / 2)
+        stop = start + 1
+    start = min(max(start, first), max(first, end - 1))
+    return start, max(start + 1, min(stop, end))
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    rows = one[0] < other[1] and other[0] < one[1]
+    return rows and one[2] < other[3] and other[2] < one[3]
+
+
+def _holds(outer: Window, inner: Window) -> bool:
+    rows = outer[0] <= inner[0] and inner[1] <= outer[1]
+    return rows and outer[2] <= inner[2] and inner[3] <= outer[3]

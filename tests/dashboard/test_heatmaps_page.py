@@ -1,0 +1,105 @@
+"""Heatmaps and rounds without a browser: the address, windows, planes, a damaged round."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from fedviz.dataset import WeightDataset
+from tests.dashboard.datasets import ZOO, write
+from tests.dashboard.opened import ROOT
+
+MLP = ROOT / "sample_data" / "digits-mlp.h5"
+KERNEL = "dense/kernel"
+
+
+def heatmaps(page):
+    return [t for t in page.charts()[0]["data"] if t["type"] == "heatmap"]
+
+
+def test_the_address_is_the_whole_selection(open_page):
+    page = open_page(
+        "heatmaps",
+        dataset=MLP.name,
+        round="2",
+        w="20,31,8,16",
+        cells="22,24,9,10",
+        panels="aggregate",
+        scale="logarithmic",
+        range="by hand",
+        limit="0.3",
+    )
+    (shown,) = heatmaps(page)
+    with WeightDataset(MLP) as dataset:
+        mean = dataset.round(2).aggregates["mean"][KERNEL]
+    np.testing.assert_array_equal(shown["z"], mean[20:31, 8:16])
+    layout = page.charts()[0]["layout"]
+    assert (layout["coloraxis"]["cmin"], layout["coloraxis"]["cmax"]) == (-0.3, 0.3)
+    assert layout["yaxis"]["range"] == [30.5, 19.5]
+    titles = [each.value for each in page.app.subheader]
+    assert "Which client moved these 2 cells, [22, 9] to [23, 9]" in titles
+    assert "Where you are" in titles
+
+    page.go_to("signatures")
+    page.go_to("heatmaps")
+    assert page.charts()[0]["layout"]["yaxis"]["range"] == [30.5, 19.5]
+    page.press("Whole tensor")
+    assert page.charts()[0]["layout"]["yaxis"]["range"] == [63.5, -0.5]
+    page.choose(tensor="dense_1/kernel")
+    assert page.charts()[0]["layout"]["yaxis"]["range"] == [31.5, -0.5]
+
+
+def test_a_window_that_is_not_there_is_said(open_page):
+    page = open_page("heatmaps", dataset=MLP.name, w="0,100,0,5")
+    assert page.charts()[0]["layout"]["yaxis"]["range"] == [63.5, -0.5]
+    assert any("no window 0" in toast.value.replace("\\", "") for toast in page.app.toast)
+
+
+def test_two_axes_of_a_kernel(open_page, data_dir):
+    zoo = write(data_dir / "zoo.h5", signature=ZOO)
+    page = open_page(
+        "heatmaps",
+        dataset=zoo.name,
+        tensor="conv",
+        panels="server",
+        axes="two axes",
+        rows="3",
+        columns="1",
+        at0="2",
+        at2="1",
+    )
+    with WeightDataset(zoo) as dataset:
+        values = dataset.round().server["conv"]
+    (shown,) = heatmaps(page)
+    np.testing.assert_array_equal(shown["z"], values[2, :, 1, :].T)
+
+
+def test_rounds_are_the_file_s_numbers(open_page):
+    page = open_page("rounds", dataset=MLP.name)
+    assert page.errors == []
+    assert page.answer.startswith("Over 5 rounds dense_1/kernel moved furthest, by ")
+    played, drift = page.charts()[:2]
+    assert len([t for t in played["data"] if t["type"] == "heatmap"]) == 3
+    course = next(t for t in drift["data"] if t["name"] == KERNEL)
+    with WeightDataset(MLP) as dataset:
+        start = dataset.round(0).server[KERNEL].astype("f8")
+        ends = [each.aggregates["mean"][KERNEL] - start for each in dataset.rounds]
+    expected = [np.linalg.norm(end) / np.linalg.norm(start) for end in ends]
+    assert np.asarray(course["y"], "f8") == pytest.approx(expected)
+
+
+def test_a_damaged_round_does_not_spoil_the_others(open_page, data_dir):
+    path = write(data_dir / "damaged.h5", rounds=3)
+    with h5py.File(path, "r+") as file:
+        del file["rounds"][sorted(file["rounds"])[1]]["clients"]
+    for name in ("rounds", "overview", "heatmaps"):
+        page = open_page(name, dataset=path.name)
+        assert page.answer
+        if name == "rounds":
+            assert len(page.errors) == 1
+            assert "rounds/000001/clients is missing" in page.errors[0]
+    page = open_page("heatmaps", dataset=path.name, round="1")
+    assert page.answer == ":red[This round cannot be read.] Choose another above."
+    page.choose(round=0)
+    assert heatmaps(page)
