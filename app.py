@@ -15,6 +15,7 @@ PAGES = {
     "Import": ("import", ":material/upload_file:", ()),
     "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
     "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
+    "Clients": ("clients", ":material/hub:", ("dataset", "round", "client", "other")),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
 }
 

@@ -22,6 +22,7 @@ __all__ = [
     "datasets",
     "first_dataset",
     "free_path",
+    "gram_folder",
     "is_ours",
     "keep_import",
     "keep_template",
@@ -135,6 +136,14 @@ def keep_import(files: Sequence[tuple[str, bytes | memoryview]]) -> list[Path]:
             target.write_bytes(content)
             kept.append(target)
     return kept
+
+
+def gram_folder() -> Path:
+    """Where Gram matrices are kept: in the data folder, never beside somebody else's file."""
+    folder = data_folder() / "cache" / "gram"
+    with storage_errors(folder, "write"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def dataset_path(name: str) -> Path:
