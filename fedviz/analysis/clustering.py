@@ -131,11 +131,6 @@ class Similarity:
         known = pairs[np.isfinite(pairs)]
         return float(known.mean()) if known.size else float("nan")
 
-    @property
-    def medoid(self) -> int | None:
-        """Place among ``rows`` of the client with the smallest sum of distances to the others."""
-        return int(np.argmin(self.distances.sum(axis=1))) if len(self.rows) else None
-
 
 def similarity(gram: np.ndarray) -> Similarity:
     """Compare the clients of a Gram matrix of shape (n, n)."""

@@ -64,7 +64,7 @@ class Reason:
 
     ``value`` is what was found: the norm over the median client's (norm), the cosine to the common
     direction (direction), the distance to the neighbours over the median client's (krum), and in
-    the tensor named ``tensor`` the distance to the mean over the median client's (tensor).
+    the tensor named ``tensor`` the distance to the aggregate over the median client's (tensor).
     """
 
     detector: Detector
@@ -167,7 +167,7 @@ def common_direction(cosine: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(units @ shares / length, -1, 1) if length > 0 else np.zeros(n))
 
 
-def outlier_scores(gram: RoundGram, alike: Similarity) -> OutlierScores:
+def outlier_scores(gram: RoundGram, alike: Similarity, model: str | None = None) -> OutlierScores:
     """Every detector on one round.
 
     Parameters
@@ -175,6 +175,8 @@ def outlier_scores(gram: RoundGram, alike: Similarity) -> OutlierScores:
     gram : RoundGram
     alike : Similarity
         Of its clients, over the whole model.
+    model : str, optional
+        The aggregate that distances in a tensor are measured to; the clients' mean by default.
     """
     n, rows = len(gram.clients), alike.rows
     norms, cosines = np.full(n, np.nan), np.full(n, np.nan)
@@ -186,7 +188,8 @@ def outlier_scores(gram: RoundGram, alike: Similarity) -> OutlierScores:
     norms[rows] = _over_median(lengths)
     cosines[rows] = common_direction(alike.cosines)
     neighbours = _neighbour_distances(part)
-    by_tensor = _tensor_scores(gram.distances_to(None)[:, rows])
+    distances = gram.distances_to(model)[:, rows]
+    by_tensor = _tensor_scores(distances)
     found = {
         Detector.NORM: np.abs(_log_z(lengths)),
         Detector.DIRECTION: -robust_z(cosines[rows], _SAME),
@@ -202,7 +205,7 @@ def outlier_scores(gram: RoundGram, alike: Similarity) -> OutlierScores:
         Detector.NORM: norms[rows],
         Detector.DIRECTION: cosines[rows],
         Detector.KRUM: _over_median(neighbours),
-        Detector.TENSOR: _tensor_values(gram, rows, by_tensor),
+        Detector.TENSOR: _tensor_values(distances, by_tensor),
     }
     reasons: list[tuple[Reason, ...]] = [()] * n
     for place, row in enumerate(rows):
@@ -265,13 +268,13 @@ def _tensor_scores(distances: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(scores**2 - chance, 0))
 
 
-def _tensor_values(gram: RoundGram, rows: np.ndarray, by_tensor: np.ndarray) -> np.ndarray:
+def _tensor_values(distances: np.ndarray, by_tensor: np.ndarray) -> np.ndarray:
+    """In each client's most unusual tensor, its distance over the median client's."""
     if not len(by_tensor):
-        return np.full(len(rows), np.nan)
-    distances = gram.distances_to(None)[:, rows]
+        return np.full(distances.shape[1], np.nan)
     worst = by_tensor.argmax(axis=0)
     ratios = np.array([_over_median(lengths) for lengths in distances])
-    return np.asarray(ratios[worst, np.arange(len(rows))])
+    return np.asarray(ratios[worst, np.arange(distances.shape[1])])
 
 
 def _reasons(

@@ -98,9 +98,9 @@ def folded(round_: Round, tensor: str | None, measure: str) -> tuple[FoldedMatri
 
 
 @st.cache_resource(show_spinner=False, max_entries=256, hash_funcs=HASH_KEYS)
-def scored(round_: Round) -> outliers.OutlierScores:
-    """Every detector on a round."""
-    return outliers.outlier_scores(_known(round_), similar(round_, None))
+def scored(round_: Round, aggregate: str | None) -> outliers.OutlierScores:
+    """Every detector on a round; distances in a tensor are to the aggregate that is shown."""
+    return outliers.outlier_scores(_known(round_), similar(round_, None), aggregate)
 
 
 def _known(round_: Round) -> RoundGram:
@@ -156,17 +156,19 @@ def _projected(gram: PathGram) -> Space:
     return Space(gram, project(gram.gram, start, end))
 
 
-def detected(dataset: WeightDataset) -> Detection | None:
+def detected(dataset: WeightDataset, aggregate: str | None) -> Detection | None:
     """The detectors against the ground truth, over the rounds that are compared already."""
     if not dataset.ground_truth:
         return None
     numbers = tuple(r.number for r in dataset.rounds if compared(r) is not None)
-    return _detected(dataset, numbers)
+    return _detected(dataset, numbers, aggregate)
 
 
 @st.cache_resource(show_spinner=False, max_entries=32, hash_funcs=HASH_KEYS)
-def _detected(dataset: WeightDataset, numbers: tuple[int, ...]) -> Detection | None:
+def _detected(
+    dataset: WeightDataset, numbers: tuple[int, ...], aggregate: str | None
+) -> Detection | None:
     rounds = [dataset.round(number) for number in numbers]
     faulty = {fault.client for fault in dataset.ground_truth}
     clients = sum(len(r.records) for r in rounds)
-    return detection([(r.number, scored(r)) for r in rounds], faulty, clients)
+    return detection([(r.number, scored(r, aggregate)) for r in rounds], faulty, clients)

@@ -118,7 +118,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def reason_text(reasons: Sequence[Reason]) -> str:
     """Why a client is unusual, as plain text."""
-    return "; ".join(map(_reason, reasons)) or "nothing unusual"
+    return "; ".join(map(_reason, reasons))
 
 
 def _reason(reason: Reason) -> str:
@@ -177,9 +177,9 @@ def clients_chips(
         chips.append((f"mean cosine {decimals(alike.mean_cosine, 2)}", None, "gray"))
     if math.isfinite(alike.clusters.score) and alike.clusters.count > 1:
         chips.append((counted(alike.clusters.count, "cluster"), None, "gray"))
-    if alike.medoid is not None and len(alike.rows) >= FEWEST:
-        medoid = gram.clients[alike.rows[alike.medoid]]
-        chips.append((f"most central {plain_text(medoid)}", None, "gray"))
+    if len(alike.rows) >= FEWEST:
+        typical = gram.clients[int(np.nanargmax(scores.cosines))]
+        chips.append((f"most typical {plain_text(typical)}", None, "gray"))
     return chips
 
 

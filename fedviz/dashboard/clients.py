@@ -81,7 +81,7 @@ def look(chosen: Selection) -> ClientsView | None:
     if gram is None:
         return None
     alike = client_cache.similar(chosen.round, None)
-    return ClientsView(chosen, gram, alike, client_cache.scored(chosen.round))
+    return ClientsView(chosen, gram, alike, client_cache.scored(chosen.round, chosen.aggregate))
 
 
 def offer(chosen: Selection) -> None:
@@ -328,8 +328,8 @@ def _score_row(view: ClientsView, i: int, labels: dict[str, str]) -> dict[str, A
     name = view.gram.clients[i]
     if not view.scores.finite[i]:
         return {"client": name, "reason": "values that are not finite"}
-    reason = client_wording.reason_text(view.scores.reasons[i])
-    note = labels.get(name)
+    found = view.scores.reasons[i]
+    reason = "; ".join(filter(None, [client_wording.reason_text(found), labels.get(name)]))
     place = int(np.flatnonzero(view.alike.rows == i)[0])
     return {
         "client": name,
@@ -337,7 +337,7 @@ def _score_row(view: ClientsView, i: int, labels: dict[str, str]) -> dict[str, A
         "length": float(view.scores.norms[i]),
         "cosine": float(view.scores.cosines[i]),
         "cluster": int(view.alike.clusters.labels[place]) + 1,
-        "reason": f"{reason}; {note}" if note else reason,
+        "reason": reason or "nothing unusual",
     }
 
 
@@ -387,7 +387,7 @@ def silhouettes(view: ClientsView) -> None:
 
 def detectors(view: ClientsView) -> None:
     """Which detector finds the injected faults."""
-    found = client_cache.detected(view.chosen.dataset)
+    found = client_cache.detected(view.chosen.dataset, view.chosen.aggregate)
     if found is None:
         return
     widgets.section("Which detector to believe", client_wording.detection_sentence(found))

@@ -168,7 +168,7 @@ def _draw_dots(
         y=places[:, 1],
         mode="markers",
         marker={
-            "size": [(8 if few else 5) if n == shown_round else (4 if few else 3) for n in rounds],
+            "size": np.where(np.array(rounds) == shown_round, *((8, 4) if few else (5, 3))),
             "color": theme.faint,
             "opacity": 1 if few else 0.6,
             "line": {"width": 0},
@@ -235,7 +235,10 @@ def _draw_server(
     x, y = server.places[0]
     if np.isfinite([x, y]).all():
         text = f"server model, round {server.rounds[0]}"
-        add_labels(figure, [label(text, x, y, yshift=-13, colour=theme.ink, size=11)])
+        add_labels(
+            figure,
+            [label(text, x, y, yshift=14, colour=theme.ink, size=11, bgcolor=theme.page)],
+        )
 
 
 def _draw_aggregate(

@@ -17,6 +17,8 @@ __all__ = ["directions_figure", "silhouettes_figure"]
 
 _NAME_LIMIT = 14
 _MOST_NAMED = 40
+# About how many pixels: where names would run into each other is judged by them.
+_PER_DECADE, _PER_COSINE = 800.0, 200.0
 _TICKS = np.array([0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100, 1000])
 
 
@@ -50,41 +52,29 @@ def directions_figure(
     Returns
     -------
     Figure
-        One trace; ``customdata`` is the client.
+        The usual clients, then the selected and the marked; ``customdata`` is the client.
     """
     figure = blank_figure(theme, 280, l=50, r=24, t=12, b=42)
     known = np.flatnonzero(np.isfinite(norms) & np.isfinite(cosines) & (norms > 0))
-    # The marked and the selected last, so that they lie above the others.
+    # The marked and the selected last, so that they lie above the others, in a trace of their own:
+    # plotly looks at each colour of a list.
     weight = [2 * (client_ids[i] in selected) + (client_ids[i] in marked) for i in known]
     known = known[np.argsort(weight, kind="stable")]
-    names = [client_ids[i] for i in known]
-    dense = len(known) > _MOST_NAMED
-    figure.add_scatter(
-        x=norms[known],
-        y=cosines[known],
-        mode="markers",
-        cliponaxis=False,
-        marker={
-            "size": [12 if n in selected else (6 if dense else 9) for n in names],
-            "color": [
-                client_colour(theme, indices[i]) if n in selected else theme.faint
-                for n, i in zip(names, known, strict=True)
-            ],
-            "opacity": 1,
-            "line": {
-                "width": [2 if n in marked else 0 for n in names],
-                "color": theme.orange.colour,
-            },
-        },
-        unselected=UNFADED,
-        customdata=names,
-        hovertext=[
-            f"<b>{escaped(client_ids[i])}</b><br>{number(float(norms[i]))} × the median length"
-            f"<br>cosine {decimals(float(cosines[i]), 2)} to the common direction"
-            for i in known
+    last = known[len(known) - int(np.count_nonzero(weight)) :]
+    usual = {"size": 6 if len(known) > _MOST_NAMED else 9, "color": theme.faint}
+    rims = {
+        "size": [12 if client_ids[i] in selected else 9 for i in last],
+        "color": [
+            client_colour(theme, indices[i]) if client_ids[i] in selected else theme.faint
+            for i in last
         ],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+        "line": {
+            "width": [2 if client_ids[i] in marked else 0 for i in last],
+            "color": theme.orange.colour,
+        },
+    }
+    _add_dots(figure, norms, cosines, client_ids, known[: len(known) - len(last)], usual)
+    _add_dots(figure, norms, cosines, client_ids, last, rims)
     figure.update_layout(clickmode="event+select", hoverdistance=30)
     _name_dots(figure, norms, cosines, client_ids, known, indices, selected, marked, theme)
     low, high = _length_range(norms[known])
@@ -110,6 +100,31 @@ def directions_figure(
     return figure
 
 
+def _add_dots(
+    figure: go.Figure,
+    norms: NDArray[Any],
+    cosines: NDArray[Any],
+    client_ids: Sequence[str],
+    rows: NDArray[np.int64],
+    marker: dict[str, Any],
+) -> None:
+    figure.add_scatter(
+        x=norms[rows],
+        y=cosines[rows],
+        mode="markers",
+        cliponaxis=False,
+        marker={"opacity": 1, "line": {"width": 0}, **marker},
+        unselected=UNFADED,
+        customdata=[client_ids[i] for i in rows],
+        hovertext=[
+            f"<b>{escaped(client_ids[i])}</b><br>{number(float(norms[i]))} × the median length"
+            f"<br>cosine {decimals(float(cosines[i]), 2)} to the common direction"
+            for i in rows
+        ],
+        hovertemplate="%{hovertext}<extra></extra>",
+    )
+
+
 def _length_range(norms: NDArray[Any]) -> tuple[float, float]:
     """Range of the axis, in powers of ten: from half to twice the median at least."""
     logs = np.log10(norms) if len(norms) else np.zeros(1)
@@ -131,11 +146,16 @@ def _name_dots(
 ) -> None:
     few = len(known) <= 14
     shown = [*selected, *[name for name in marked if name not in selected][:12]]
-    labels = []
-    for i in known:
+    labels: list[dict[str, Any]] = []
+    taken: list[tuple[float, float]] = []
+    # The selected come last among the dots, and first among the names.
+    for i in known[::-1]:
         name = client_ids[i]
-        if not few and name not in shown:
+        place = float(np.log10(norms[i])) * _PER_DECADE, float(cosines[i]) * _PER_COSINE
+        crowded = any(abs(place[0] - x) < 30 and abs(place[1] - y) < 14 for x, y in taken)
+        if name not in shown and (crowded or not few):
             continue
+        taken.append(place)
         bold = name in selected
         text = escaped(middle_ellipsis(name, _NAME_LIMIT))
         colour = client_colour(theme, indices[i]) if bold else theme.ink
@@ -179,7 +199,7 @@ def silhouettes_figure(
     Returns
     -------
     Figure
-        One trace of bars; ``customdata`` is the client.
+        The bars of the others, then those of the selected; ``customdata`` is the client.
     """
     order = np.lexsort((-silhouettes, labels))
     named = len(order) <= _MOST_NAMED
@@ -192,30 +212,29 @@ def silhouettes_figure(
     figure = blank_figure(
         theme, (last + 1) * pitch + 46, l=12 + (widest if named else 0), r=84, t=4, b=40
     )
-    figure.add_bar(
-        x=silhouettes[order],
-        y=places,
-        orientation="h",
-        width=0.7 if named else 1.0,
-        marker={
-            "color": [
-                client_colour(theme, indices[i]) if client_ids[i] in selected else theme.faint
-                for i in order
+    coloured = [k for k, name in enumerate(names) if name in selected]
+    others = [k for k, name in enumerate(names) if name not in selected]
+    colours = [client_colour(theme, indices[order[k]]) for k in coloured]
+    for part, colour in ((others, theme.faint), (coloured, colours)):
+        rows = order[part]
+        figure.add_bar(
+            x=silhouettes[rows],
+            y=places[part],
+            orientation="h",
+            width=0.7 if named else 1.0,
+            marker={"color": colour, "line": {"width": 0}},
+            unselected=UNFADED,
+            customdata=[client_ids[i] for i in rows],
+            hovertext=[
+                f"<b>{escaped(client_ids[i])}</b>, cluster {int(labels[i]) + 1}<br>"
+                f"silhouette {decimals(float(silhouettes[i]), 2)}"
+                for i in rows
             ],
-            "line": {"width": 0},
-        },
-        unselected=UNFADED,
-        customdata=names,
-        hovertext=[
-            f"<b>{escaped(client_ids[i])}</b>, cluster {int(labels[i]) + 1}<br>"
-            f"silhouette {decimals(float(silhouettes[i]), 2)}"
-            for i in order
-        ],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
     low = min(-0.02, float(silhouettes.min(initial=0.0)) * 1.05)
     high = max(0.5, float(silhouettes.max(initial=0.0)) * 1.05)
-    figure.update_layout(clickmode="event+select", bargap=0)
+    figure.update_layout(clickmode="event+select", bargap=0, barmode="overlay")
     ticks = [tick for tick in (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0) if low <= tick <= high]
     figure.update_xaxes(
         range=[low, high],
