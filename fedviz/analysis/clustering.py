@@ -87,10 +87,8 @@ def _best_cut(linkage: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, n
     n = len(distances)
     best = np.ones(n, int), np.zeros(n)
     highest = -np.inf
-    for count in range(2, min(MOST_CLUSTERS, n - 1) + 1):
-        labels = hierarchy.fcluster(linkage, count, "maxclust")
-        if not 1 < len(np.unique(labels)) < n:
-            continue
+    counts = list(range(2, min(MOST_CLUSTERS, n - 1) + 1))
+    for labels in hierarchy.cut_tree(linkage, counts).T if counts else ():
         found = silhouette_samples(distances, labels, metric="precomputed")
         if found.mean() > highest:
             best, highest = (labels, found), float(found.mean())

@@ -54,8 +54,8 @@ class Detector(StrEnum):
     COMBINED = "combined"
 
 
-PARTS = (Detector.NORM, Detector.DIRECTION, Detector.KRUM, Detector.TENSOR)
-"""Of these the combined score is the largest."""
+PARTS = (Detector.NORM, Detector.DIRECTION, Detector.TENSOR, Detector.KRUM)
+"""Of these the combined score is the largest; the plainest reason comes first."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class OutlierScores:
     cosines : ndarray of shape (n,), float64
         To the common direction.
     reasons : tuple of tuple of Reason
-        Of each client, the gravest first: those above :data:`THRESHOLD`.
+        Of each client, the plainest first: those above :data:`THRESHOLD`.
     """
 
     clients: tuple[str, ...]
@@ -291,4 +291,4 @@ def _reasons(
             named = part is Detector.TENSOR
             tensor = tensors[int(by_tensor[:, place].argmax())] if named else ""
             reasons.append(Reason(part, z, float(values[part][place]), tensor))
-    return tuple(sorted(reasons, key=lambda reason: -reason.z))
+    return tuple(reasons)

@@ -42,6 +42,7 @@ _JOB = "gram_job"
 _WHOLE = "whole model"
 _MEASURES: tuple[Literal["cosine", "distance"], ...] = ("cosine", "distance")
 _MOST_ROWS_SHOWN, _ROW_HEIGHT = 14, 34
+_SCORE_COLUMNS = ("client", "score", "length", "cosine", "cluster", "reason")
 
 column = st.column_config
 
@@ -290,7 +291,7 @@ def score_table(view: ClientsView) -> None:
 
     shown = len(rows) <= _MOST_ROWS_SHOWN
     st.dataframe(
-        pd.DataFrame(rows),
+        pd.DataFrame(rows, columns=list(_SCORE_COLUMNS)),
         hide_index=True,
         height="content" if shown else (_MOST_ROWS_SHOWN + 1) * _ROW_HEIGHT + 12,
         row_height=_ROW_HEIGHT,

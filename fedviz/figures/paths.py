@@ -235,10 +235,7 @@ def _draw_server(
     x, y = server.places[0]
     if np.isfinite([x, y]).all():
         text = f"server model, round {server.rounds[0]}"
-        add_labels(
-            figure,
-            [label(text, x, y, yshift=14, colour=theme.ink, size=11, bgcolor=theme.page)],
-        )
+        add_labels(figure, [label(text, x, y, yshift=14, colour=theme.ink, size=11)])
 
 
 def _draw_aggregate(
