@@ -126,7 +126,12 @@ def answer_and_chips(view: ClientsView) -> None:
 
 
 def _select(client: str, other: str | None = None, tensor: str | None = None) -> None:
-    """Select everywhere; this runs before the breadcrumb is drawn."""
+    """Select everywhere; this runs before the breadcrumb is drawn.
+
+    Who becomes client A and was client B changes places with A: the page compares two.
+    """
+    if other is None and client == st.session_state.get("other"):
+        other = st.session_state.get("client")
     wanted = {"client": client, "other": other, "tensor": tensor}
     levels = {level: value for level, value in wanted.items() if value is not None}
     for level in ("client", "other"):
