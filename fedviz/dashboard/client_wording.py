@@ -92,7 +92,7 @@ def clients_answer(
         )
     names = [gram.clients[i] for i in found]
     verb = "does" if len(found) == 1 else "do"
-    reasons = reason_text(scores.reasons[found[0]][:1])
+    reasons = plain_text(reason_text(scores.reasons[found[0]][:1]))
     if len(found) == 1:
         because = labels.get(names[0])
         ending = f", and {because}" if because else ""
@@ -193,7 +193,7 @@ def similarity_note(alike: Similarity, *, folded: bool) -> str:
 
 def pair_sentence(one: str, other: str, pair: PairComparison) -> str:
     """The two selected clients."""
-    names = f"**{plain_text(one)}** and **{plain_text(other)}**"
+    names = f"{plain_text(one)} and {plain_text(other)}"
     if not math.isfinite(pair.distance):
         return f"{names}: one of them has values that are not finite."
     text = f"{names}: cosine {decimals(pair.cosine, 2)}, distance {number(pair.distance)}"

@@ -88,8 +88,7 @@ def paths_figure(
     places = places[np.isfinite(places).all(axis=1)]
     ends = _ends(clients, aggregates, shown_round, selected, marked, theme)
     right = 46 + max((text_width(end[0]) for end in ends), default=0.0)
-    low, high = _box(places)
-    height = _height(low, high, right)
+    low, high, height = _window(places, _USUAL_WIDTH - _LEFT - right)
     figure = blank_figure(theme, height, l=_LEFT, r=right, t=_TOP, b=_BOTTOM)
     figure.update_layout(clickmode="event+select", hoverdistance=30)
     others = [path for path in clients if path.name not in selected]
@@ -118,19 +117,22 @@ def paths_figure(
     return figure
 
 
-def _box(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _window(
+    places: NDArray[np.float64], width: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Lowest and highest corner of the plane that is drawn, and the figure's height in pixels.
+
+    Both directions have one scale; the height follows from it, within bounds.
+    """
     if not len(places):
-        return np.zeros(2), np.ones(2)
+        return np.zeros(2), np.ones(2), _LOWEST
     low, high = places.min(axis=0), places.max(axis=0)
-    margin = 0.05 * float((high - low).max() or 1.0)
-    return low - margin, high + margin
-
-
-def _height(low: NDArray[np.float64], high: NDArray[np.float64], right: float) -> float:
-    """As high as both directions need on one scale, within bounds."""
-    wide, tall = high - low
-    inside = (_USUAL_WIDTH - _LEFT - right) * tall / wide
-    return float(np.clip(inside + _TOP + _BOTTOM, _LOWEST, _HIGHEST))
+    wide, tall = np.maximum(1.1 * (high - low), 0.02 * ((high - low).max() or 1.0))
+    inside = float(np.clip(width * tall / wide + 24, _LOWEST, _HIGHEST)) - _TOP - _BOTTOM
+    per_pixel = max(wide / width, tall / inside)
+    half = per_pixel * np.array([width, inside]) / 2
+    middle = (low + high) / 2
+    return middle - half, middle + half, inside + _TOP + _BOTTOM
 
 
 def _line(path: ModelPath, server: ModelPath | None) -> NDArray[np.float64]:

@@ -115,7 +115,7 @@ def similarity_figure(
         },
         yaxis2={
             "domain": [1 - _DENDROGRAM / (height - 14), 1],
-            "range": [0, 1.02 * (float(cells.lines[..., 1].max(initial=0)) or 1)],
+            "range": _heights(cells),
             "showticklabels": False,
             "showgrid": False,
             "anchor": "x",
@@ -195,11 +195,26 @@ def _short(value: float, measure: str) -> str:
     return decimals(value, 2).replace("0.", ".", 1)
 
 
+def _upper_joins(cells: SimilarityCells) -> NDArray[Any]:
+    """The joins that are drawn: those of the highest branches, one for each row of cells."""
+    highest = np.argsort(-cells.lines[:, 1, 1], kind="stable")[: max(0, len(cells.groups) - 1)]
+    return cells.lines[highest]
+
+
+def _heights(cells: SimilarityCells) -> list[float]:
+    """Range of the dendrogram's axis: from 0, or from a little below the lowest join drawn."""
+    joins = _upper_joins(cells)
+    high = float(joins[..., 1].max(initial=0)) or 1.0
+    low = float(joins[:, 1, 1].min(initial=high))
+    whole = len(joins) == len(cells.lines)
+    return [0.0 if whole else low - 0.15 * (high - low), 1.02 * high]
+
+
 def _draw_dendrogram(figure: go.Figure, cells: SimilarityCells, theme: Theme) -> None:
     clients = sum(len(group) for group in cells.groups)
-    joins = len(cells.lines)
-    corners = np.full((joins, 5, 2), np.nan)
-    corners[:, :4] = cells.lines
+    joins = _upper_joins(cells)
+    corners = np.full((len(joins), 5, 2), np.nan)
+    corners[:, :4] = joins
     # Places count clients; the axis counts rows of cells.
     across = (corners[..., 0] + 0.5) * len(cells.groups) / max(1, clients) - 0.5
     figure.add_scatter(

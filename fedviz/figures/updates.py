@@ -152,8 +152,8 @@ def _name_dots(
     for i in known[::-1]:
         name = client_ids[i]
         place = float(np.log10(norms[i])) * _PER_DECADE, float(cosines[i]) * _PER_COSINE
-        crowded = any(abs(place[0] - x) < 30 and abs(place[1] - y) < 14 for x, y in taken)
-        if name not in shown and (crowded or not few):
+        crowd = sum(abs(place[0] - x) < 40 and abs(place[1] - y) < 14 for x, y in taken)
+        if name not in shown and (crowd or not few):
             continue
         taken.append(place)
         bold = name in selected
@@ -167,7 +167,8 @@ def _name_dots(
                 float(cosines[i]),
                 colour=colour if name in shown else theme.sub,
                 size=11,
-                yshift=12,
+                # Names that would cover each other go below and above.
+                yshift=(12, -13, 25, -26)[min(crowd, 3)],
                 xanchor="center",
             )
         )

@@ -69,8 +69,8 @@ class TestSamples:
 class TestSelection:
     def test_the_pair_of_the_breadcrumb_is_compared_and_outlined(self, open_page):
         page = open_page("clients", dataset=MLP.name, client="c00", other="c03")
-        (line,) = [t for t in texts(page) if t.startswith(":small[**c00**")]
-        assert line.startswith(":small[**c00** and **c03**: cosine 0.73, distance ")
+        (line,) = [t for t in texts(page) if t.startswith(":small[c00 and c03")]
+        assert line.startswith(":small[c00 and c03: cosine 0.73, distance ")
         order = drawn_order(page)
         boxes = [s for s in page.charts()[0]["layout"]["shapes"] if s["type"] == "rect"]
         places = {(box["x0"] + 0.5, box["y0"] + 0.5) for box in boxes}
