@@ -237,7 +237,10 @@ def _draw_server(
     x, y = server.places[0]
     if np.isfinite([x, y]).all():
         text = f"server model, round {server.rounds[0]}"
-        add_labels(figure, [label(text, x, y, yshift=14, colour=theme.ink, size=11)])
+        # On the side that the path does not take.
+        rises = len(line) > 1 and line[1, 1] > y
+        shift = -14 if rises else 14
+        add_labels(figure, [label(text, x, y, yshift=shift, colour=theme.ink, size=11)])
 
 
 def _draw_aggregate(
