@@ -16,6 +16,7 @@ PAGES = {
     "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
     "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
     "Rounds": ("rounds", ":material/timeline:", ("dataset", "round", "client", "tensor")),
+    "Clients": ("clients", ":material/hub:", ("dataset", "round", "client", "other")),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
 }
 

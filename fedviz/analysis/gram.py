@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedviz.analysis.inner_products import inner_products, product_bytes
 from fedviz.analysis.stacks import BlockReports, Stacks, block_width, column_blocks
 from fedviz.errors import CohortError, InvalidArgumentError
 from fedviz.progress import ProgressCallback, silent
@@ -81,12 +82,12 @@ def gram_matrix(
         The stacks do not have the same number of clients.
     """
     n = _num_clients(stacks)
-    report = _reports(stacks, n, 1, progress)
+    expected = sum(product_bytes([stack]) for stack in stacks.values())
+    report = BlockReports(expected, "comparing the clients", progress)
     total = np.zeros((n, n))
     by_tensor = {}
     for name, stack in stacks.items():
-        origin = None if centre is None else np.asarray(centre[name]).reshape(-1)
-        part = _gram_of_stack(stack, origin, report)
+        part = inner_products([stack], None if centre is None else centre[name], report)
         total += part
         if per_tensor:
             by_tensor[name] = part
@@ -179,26 +180,6 @@ def _blocks(
     for columns, block in column_blocks(stack, rows, block_width(len(rows), _WIDTH)):
         report.before(block)
         yield columns, block
-
-
-def _gram_of_stack(
-    stack: np.ndarray, origin: np.ndarray | None, report: BlockReports
-) -> np.ndarray:
-    precision = np.dtype("f8" if stack.dtype == np.float64 else "f4")
-    gram = np.zeros((len(stack), len(stack)))
-    centre = None if origin is None else origin.astype(precision)
-    for columns, block in _blocks(stack, np.arange(len(stack)), report):
-        with np.errstate(over="ignore", invalid="ignore"):
-            if centre is None:
-                values = block.astype(precision, copy=False)
-            else:
-                values = np.subtract(block, centre[columns], dtype=precision)
-            product = values @ values.T
-            if not np.isfinite(product.diagonal()).all():
-                # Squares leave float32's range from 2e19 on, long before the values do.
-                product = values.astype("f8") @ values.astype("f8").T
-        gram += product
-    return gram
 
 
 def norms(gram: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ __all__ = [
     "datasets",
     "first_dataset",
     "free_path",
+    "gram_folder",
     "harmless",
     "is_ours",
     "keep_template",
@@ -119,6 +120,14 @@ def keep_template(name: str, content: bytes | memoryview) -> Path:
 def harmless(name: str) -> str:
     """One step of a path from an uploaded file's name, which leads nowhere else."""
     return _UNSAFE.sub("-", name).lstrip(".")[-120:] or "client"
+
+
+def gram_folder() -> Path:
+    """Where Gram matrices are kept: in the data folder, never beside somebody else's file."""
+    folder = data_folder() / "cache" / "gram"
+    with storage_errors(folder, "write"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def dataset_path(name: str) -> Path:

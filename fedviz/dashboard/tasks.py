@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedviz.analysis.client_gram import path_gram, round_gram
+from fedviz.analysis.gram_cache import (
+    keep_path_gram,
+    keep_round_gram,
+    kept_path_gram,
+    kept_round_gram,
+)
 from fedviz.analysis.numpy_averaging import ClientModel
 from fedviz.comparison import Comparison, compare, parse_candidate
 from fedviz.dataset import FileIdentity, WeightDataset
@@ -30,6 +37,7 @@ __all__ = [
     "run_average",
     "run_compare",
     "run_generate",
+    "run_grams",
     "run_import",
     "run_repair",
     "run_tff_verdicts",
@@ -161,6 +169,19 @@ def run_compare(
         )
         digests = tuple(record.digest for record in dataset.round(round_number).records)
     return CompareOutcome(path, digests, found.without_models())
+
+
+def run_grams(
+    path: Path, round_number: int, kept_in: Path, *, folder: Path, progress: ProgressCallback
+) -> None:
+    """Compare a round's clients, and place all rounds in one space; keep what was found."""
+    del folder
+    with WeightDataset(path) as dataset:
+        round_ = dataset.round(round_number)
+        if kept_round_gram(kept_in, round_) is None:
+            keep_round_gram(kept_in, round_, round_gram(round_, progress))
+        if len(dataset.rounds) > 1 and kept_path_gram(kept_in, dataset) is None:
+            keep_path_gram(kept_in, dataset, path_gram(dataset, progress))
 
 
 @dataclass(frozen=True)

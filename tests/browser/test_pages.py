@@ -13,7 +13,7 @@ from tests.dashboard.test_odd_datasets import NASTY_SIGNATURE, OTHER_SIGNATURE
 pytestmark = pytest.mark.browser
 
 PAGES = {"": "Overview", "generate": "Generate", "signatures": "Signatures"}
-PAGES |= {"heatmaps": "Heatmaps", "averaging": "Averaging"}
+PAGES |= {"heatmaps": "Heatmaps", "clients": "Clients", "averaging": "Averaging"}
 FAULTS = "digits-faults.h5"
 
 CELL_CENTRE = """([client, tensor]) => {
