@@ -43,7 +43,7 @@ screenshots: dev browser ## Take the pictures in docs/images/ anew
 	$(PYTHON) -m scripts.screenshots
 
 .PHONY: bench
-bench: dev browser ## Measure into benchmarks/RESULTS.md (ARGS=finiteness measures one topic)
+bench: dev browser peers ## Measure into benchmarks/RESULTS.md (ARGS=finiteness measures one topic)
 	$(PYTHON) -m benchmarks $(ARGS)
 
 .PHONY: lock
@@ -52,13 +52,15 @@ lock: ## Resolve requirements.txt and requirements-dev.txt anew (UPGRADE=1: newe
 
 .PHONY: clean
 clean: ## Remove the environment and everything else that was made here
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: runtime dev browser
+.PHONY: runtime dev browser peers
 runtime:
 	@scripts/environment.sh runtime
 dev:
 	@scripts/environment.sh dev
 browser: dev
 	@scripts/install_browser.sh
+peers: dev
+	@scripts/peers_environment.sh

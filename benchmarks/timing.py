@@ -1,4 +1,4 @@
-"""Timing that all benchmarks share: medians, cases measured in turns, and their table."""
+"""What all benchmarks share: timing in turns, and what a topic hands back."""
 
 from __future__ import annotations
 
@@ -6,22 +6,34 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
-__all__ = ["Row", "machine", "markdown_table", "median_seconds", "seconds"]
+__all__ = ["Goal", "Row", "Timed", "machine", "median_seconds", "medians", "seconds"]
 
-PACKAGES = ("numpy", "h5py", "tensorflow")
+PACKAGES = ("numpy", "h5py", "tensorflow", "tensorflow-federated")
+
+Timed = Callable[[], float]
+"""A case that runs once and says how many seconds of it count."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured case: what it is, the median wall time, and what to say beside it."""
+    """One measured case: what it is, the median wall time or another figure, and a note."""
 
     case: str
-    seconds: float
+    value: float | str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What was to be reached, what was, and whether that is enough."""
+
+    goal: str
+    figure: str
+    met: bool
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -32,7 +44,12 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def median_seconds(cases: Mapping[str, Callable[[], object]], repeats: int = 5) -> dict[str, float]:
-    """Median wall time of each case, by name.
+    """Median wall time of each case, by name; see :func:`medians`."""
+    return medians({name: lambda c=call: seconds(c) for name, call in cases.items()}, repeats)
+
+
+def medians(cases: Mapping[str, Timed], repeats: int) -> dict[str, float]:
+    """Median of what each case says that it took, by name.
 
     The cases take turns, so that what else the machine does falls on all of them alike and their
     ratios mean something on a busy machine too.
@@ -40,14 +57,8 @@ def median_seconds(cases: Mapping[str, Callable[[], object]], repeats: int = 5) 
     runs: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, call in cases.items():
-            runs[name].append(seconds(call))
+            runs[name].append(call())
     return {name: statistics.median(times) for name, times in runs.items()}
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
-    lines = [f"| {row.case} | {row.seconds:.3f} | {row.note} |" for row in rows]
-    return "\n".join(["| case | seconds | |", "|---|---:|---|", *lines])
 
 
 def machine() -> str:

@@ -1,9 +1,8 @@
 """The rules beyond TFF next to Flower's, on the same random clients.
 
-Flower does not go with TFF's environment; it has one of its own::
+Run in the peers' environment (``scripts/peers_environment.sh`` makes it)::
 
-    python3.11 -m venv peers && peers/bin/pip install -r benchmarks/requirements-peers.txt
-    peers/bin/python -m benchmarks.peers
+    .venv-peers/bin/python -m benchmarks.peers.rules
 
 Each line says how far two models lie apart at most, over the largest value, and how many of the
 cells differ by more than 1e-6 of it. It exits with 1 where that is more than is explained here:
@@ -17,6 +16,7 @@ cells differ by more than 1e-6 of it. It exits with 1 where that is more than is
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -141,14 +141,26 @@ def difference(ours: list[np.ndarray], flowers: list[np.ndarray]) -> tuple[float
 
 
 def main() -> int:
-    """Compare and print; 1 where more differs than is explained."""
+    """Compare and print, as JSON with ``--json``; 1 where more differs than is explained."""
+    rows = [
+        {
+            "rule": RULES[name].title,
+            "case": case.replace("  ", " "),
+            "largest": largest,
+            "cells": share,
+            "explained": share <= allowed,
+        }
+        for name, case, largest, share, allowed in (*compared_rules(), *compared_optimisers())
+    ]
+    if "--json" in sys.argv:
+        print(json.dumps(rows))
+        return 0
     print(f"{'rule':<24} {'case':<28} {'largest':>12} {'cells':>10}")
-    unexplained = 0
-    for name, case, largest, share, allowed in (*compared_rules(), *compared_optimisers()):
-        unexplained += share > allowed
-        mark = "" if share <= allowed else "  NOT EXPLAINED"
-        print(f"{RULES[name].title:<24} {case:<28} {largest:>12.1e} {share:>10.4%}{mark}")
-    return 1 if unexplained else 0
+    for row in rows:
+        mark = "" if row["explained"] else "  NOT EXPLAINED"
+        apart = f"{row['largest']:>12.1e} {row['cells']:>10.4%}"
+        print(f"{row['rule']:<24} {row['case']:<28} {apart}{mark}")
+    return 0 if all(row["explained"] for row in rows) else 1
 
 
 if __name__ == "__main__":

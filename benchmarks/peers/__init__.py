@@ -1,0 +1,1 @@
+"""What runs in the peers' environment (`.venv-peers`), and never beside TensorFlow."""
