@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,11 @@ class MetricCourses:
         ``accuracy``, or ``loss`` where that is all there is.
     rounds : tuple of int
     clients : ndarray of shape (rounds, clients), float64
-        In the order of ``WeightDataset.client_ids``; NaN where it was not measured.
+        In the order of ``client_ids``; NaN where it was not measured.
     server, aggregate : ndarray of shape (rounds,), float64
         The aggregate is the first one that was measured.
+    client_ids : tuple of str
+        In the order of their first appearance in these rounds.
     """
 
     metric: str
@@ -34,6 +37,7 @@ class MetricCourses:
     clients: np.ndarray
     server: np.ndarray
     aggregate: np.ndarray
+    client_ids: tuple[str, ...]
 
 
 def metric_of(round_: Round) -> str | None:
@@ -53,15 +57,21 @@ def aggregate_scores(round_: Round, metric: str) -> dict[str, float]:
     return {m.subject: m.value for m in round_.metrics if (m.role, m.name) == (AGGREGATE, metric)}
 
 
-def metric_courses(dataset: WeightDataset) -> MetricCourses | None:
-    """The courses of the preferred metric; None where nothing was measured."""
-    metric = next((m for m in map(metric_of, dataset.rounds) if m), None)
+def metric_courses(
+    dataset: WeightDataset, rounds: Sequence[Round] | None = None
+) -> MetricCourses | None:
+    """The courses of the preferred metric; None where nothing was measured.
+
+    ``rounds`` are those to look at, where not all can be read.
+    """
+    rounds = dataset.rounds if rounds is None else rounds
+    metric = next((m for m in map(metric_of, rounds) if m), None)
     if metric is None:
         return None
-    ids = dataset.client_ids
+    ids = tuple(dict.fromkeys(record.id for each in rounds for record in each.records))
     nan = float("nan")
     clients, server, aggregate = [], [], []
-    for each in dataset.rounds:
+    for each in rounds:
         scores = client_scores(each, metric)
         clients.append([scores.get(client, nan) for client in ids])
         start = each.metric(SERVER, metric)
@@ -69,8 +79,9 @@ def metric_courses(dataset: WeightDataset) -> MetricCourses | None:
         aggregate.append(next(iter(aggregate_scores(each, metric).values()), nan))
     return MetricCourses(
         metric,
-        tuple(each.number for each in dataset.rounds),
-        np.array(clients, dtype="f8").reshape(len(dataset.rounds), len(ids)),
+        tuple(each.number for each in rounds),
+        np.array(clients, dtype="f8").reshape(len(rounds), len(ids)),
         np.array(server, dtype="f8"),
         np.array(aggregate, dtype="f8"),
+        ids,
     )
