@@ -16,6 +16,8 @@ PAGES = {
     "Signatures": ("signatures", ":material/rule:", ("dataset", "round")),
     "Heatmaps": ("heatmaps", ":material/grid_on:", state.LEVELS),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
+    "Report": ("report", ":material/description:", ("dataset", "round")),
+    "Tour": ("tour", ":material/slideshow:", ("dataset", "round")),
 }
 
 st.set_page_config(page_title="fedviz", page_icon=LOGO, layout="wide", initial_sidebar_state="auto")

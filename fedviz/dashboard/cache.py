@@ -13,10 +13,11 @@ import numpy as np
 import streamlit as st
 
 from fedviz import generation
-from fedviz.analysis import aggregates, courses, health, nonfinite_window, statistics
+from fedviz.analysis import aggregates, courses, nonfinite_window
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
 from fedviz.analysis.heatmap import histogram, shared_limit
+from fedviz.analysis.readable import readable_rounds
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
@@ -28,24 +29,20 @@ __all__ = [
     "cell_story",
     "checked",
     "compared",
-    "distances_by_round",
     "engine",
     "label_shares",
     "light_engine",
     "metric_courses",
-    "movements",
     "opened",
     "patterns",
     "reference",
-    "round_health",
     "small_histogram",
-    "summary",
     "values_are_few",
     "values_around",
 ]
 
 _SMALL_DATASET_BYTES = 256 * 2**20
-"""Up to this size every round is summarised; above it only the one that is shown."""
+"""Up to this size every value of a round is looked at without being asked."""
 
 _FEW_TENSORS = 1000
 """Tensors of divergent clients, each read by itself, that are looked at without being asked."""
@@ -87,19 +84,6 @@ def _opened(identity: FileIdentity) -> WeightDataset:
     return WeightDataset(identity.path)
 
 
-@st.cache_resource(
-    show_spinner="Reading the weights of the round …", max_entries=256, hash_funcs=HASH_KEYS
-)
-def summary(round_: Round, aggregate: str | None) -> statistics.RoundSummary:
-    """Statistics of a round, against one of its aggregates."""
-    return statistics.summarise_round(round_, round_.aggregates[aggregate] if aggregate else None)
-
-
-def round_health(round_: Round, aggregate: str | None) -> health.RoundHealth:
-    """Whether a round is fit to be averaged."""
-    return health.round_health(round_, summary(round_, aggregate))
-
-
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def reference(round_: Round, choice: ReferenceChoice) -> checking.Reference:
     """What the clients of a round are compared with."""
@@ -137,36 +121,10 @@ def values_around(
     return nonfinite_window.values_around(round_.clients[client][tensor], index)
 
 
-@st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=HASH_KEYS)
-def movements(dataset: WeightDataset, tensor: str, aggregate: str) -> list[float]:
-    """‖aggregate − server‖ of a tensor, round by round."""
-    return statistics.movement_by_round(dataset.rounds, tensor, aggregate)
-
-
-@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
-def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list[float]] | None:
-    """Each client's distance to the aggregate, round by round; None for a large dataset."""
-    if dataset.nbytes > _SMALL_DATASET_BYTES:
-        return None
-    distances: dict[str, list[float]] = {client: [] for client in dataset.client_ids}
-    for each in dataset.rounds:
-        found = _distances(each, aggregate)
-        for client, course in distances.items():
-            course.append(found.get(client, float("nan")))
-    return distances
-
-
-def _distances(round_: Round, aggregate: str) -> dict[str, float]:
-    if aggregate not in round_.aggregates:
-        return {}
-    values = np.asarray(summary(round_, aggregate).distances).tolist()
-    return dict(zip((record.id for record in round_.conforming), values, strict=True))
-
-
 @st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
 def metric_courses(dataset: WeightDataset) -> courses.MetricCourses | None:
-    """What was measured, round by round."""
-    return courses.metric_courses(dataset)
+    """What was measured, round by round, in the rounds that can be read."""
+    return courses.metric_courses(dataset, readable_rounds(dataset)[0])
 
 
 @st.cache_resource(show_spinner=False, max_entries=4096, hash_funcs=HASH_KEYS)

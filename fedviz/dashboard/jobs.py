@@ -12,7 +12,7 @@ from fedviz.dashboard.engine import Engine, Job, JobState, Task
 __all__ = ["current", "forget", "panel", "start"]
 
 _POLL_SECONDS = 0.4
-_WITHOUT_TENSORFLOW = frozenset({"import_job"})
+_WITHOUT_TENSORFLOW = frozenset({"import_job", "report_job"})
 
 
 def _engine(slot: str) -> Engine:

@@ -111,7 +111,11 @@ def choose(levels: tuple[str, ...]) -> None:
         st.session_state["_unreadable"] = str(error)
         return
     st.session_state["_unreadable"] = ""
-    st.session_state["_selection"] = _within(dataset, levels)
+    try:
+        st.session_state["_selection"] = _within(dataset, levels)
+    except FedvizError as error:
+        # The breadcrumb stands already: another round may be whole.
+        st.session_state["_unreadable"] = str(error)
 
 
 def _within(dataset: WeightDataset, levels: tuple[str, ...]) -> Selection | None:

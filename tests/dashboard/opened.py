@@ -13,7 +13,7 @@ import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "generate", "signatures", "heatmaps", "averaging")
+PAGES = ("overview", "generate", "signatures", "heatmaps", "averaging", "report")
 
 _ESCAPE_OR_CODE = re.compile(r"\\([!-/:-@\[-`{-~])|`([^`]*)`")
 
