@@ -18,6 +18,8 @@ PAGES = {
     "Rounds": ("rounds", ":material/timeline:", ("dataset", "round", "client", "tensor")),
     "Clients": ("clients", ":material/hub:", ("dataset", "round", "client", "other")),
     "Averaging": ("averaging", ":material/merge:", ("dataset", "round")),
+    "Report": ("report", ":material/description:", ("dataset", "round")),
+    "Tour": ("tour", ":material/slideshow:", ("dataset", "round")),
 }
 
 st.set_page_config(page_title="fedviz", page_icon=LOGO, layout="wide", initial_sidebar_state="auto")

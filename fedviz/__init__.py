@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fedviz.generation import GenerateRequest, generate, synthesize
     from fedviz.importing import import_clients
     from fedviz.repair import apply_repairs, preview, repair_plan
+    from fedviz.report import write_report
     from fedviz.signature import Signature, TensorSpec, compare_signatures
     from fedviz.tff_types import diff_types, parse_paste
     from fedviz.training.keras_weights import assign_weights, extract_weights
@@ -59,6 +60,7 @@ __all__ = [
     "preview",
     "repair_plan",
     "synthesize",
+    "write_report",
 ]
 
 _HOMES = {
@@ -86,6 +88,7 @@ _HOMES = {
     "preview": "fedviz.repair",
     "repair_plan": "fedviz.repair",
     "synthesize": "fedviz.generation",
+    "write_report": "fedviz.report",
 }
 
 

@@ -425,6 +425,22 @@ def compare(
 
 
 @command.command()
+@_file
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="An .html file to write."
+)
+@click.option("--round", "round_number", default=-1, help="Its number; the last by default.")
+@_json
+def report(file: Path, out: Path, round_number: int, as_json: bool) -> None:
+    """Write a report of one round: one HTML file that asks nobody for anything."""
+    from fedviz.report import report_json, report_text, write_report
+
+    with _progress_bar("reading") as progress:
+        contents = write_report(file, out, round_number, progress)
+    _say(report_json(contents, out), as_json, report_text(contents, out))
+
+
+@command.command()
 @_json
 def aggregators(as_json: bool) -> None:
     """List the aggregators with their formulae and parameters."""

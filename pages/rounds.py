@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fedviz.dashboard import cache, rounds, state, widgets, wording
+from fedviz.dashboard import cache, round_values, rounds, state, widgets, wording
 
 state.run_app_first()
 chosen = state.selection()
@@ -11,7 +11,7 @@ dataset = chosen.dataset
 widgets.head("Rounds", "How did the model and its clients move over the rounds?")
 sentence = st.empty()
 reads_clients = cache.reads_every_round(dataset) or rounds.asked_to_read(dataset)
-courses = cache.round_courses(dataset, chosen.aggregate, reads_clients=reads_clients)
+courses = round_values.round_courses(dataset, chosen.aggregate, reads_clients=reads_clients)
 with sentence:
     widgets.answer(wording.rounds_answer(courses, cache.metric_courses(dataset)))
 rounds.damaged(courses)

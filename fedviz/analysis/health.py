@@ -30,6 +30,8 @@ class RoundHealth:
         Of the signature, most frequent first.
     skewed : tuple of str or None
         Clients with skewed labels; None where labels are not known.
+    looked_at_values : bool
+        Without it nothing is known of values that are not finite.
     """
 
     clients: int
@@ -38,10 +40,11 @@ class RoundHealth:
     unweighted: tuple[str, ...]
     dtypes: tuple[str, ...]
     skewed: tuple[str, ...] | None
+    looked_at_values: bool = True
 
     @property
     def fit(self) -> bool:
-        """Whether TFF averages the round, and the mean is finite."""
+        """Whether TFF averages the round, and the mean is finite, as far as is known."""
         return self.clients > 0 and not (self.divergent or self.nonfinite)
 
     @property
@@ -50,10 +53,10 @@ class RoundHealth:
         return tuple(dict.fromkeys([*self.divergent, *self.nonfinite]))
 
 
-def round_health(round_: Round, summary: RoundSummary) -> RoundHealth:
-    """Judge a round by its table of clients and the summary of its weights."""
+def round_health(round_: Round, summary: RoundSummary | None) -> RoundHealth:
+    """Judge a round by its table of clients and, where there is one, the summary of its weights."""
     ids = [record.id for record in round_.conforming]
-    counts = summary.nonfinite if summary.tensors else np.zeros(len(ids))
+    counts = summary.nonfinite if summary and summary.tensors else np.zeros(len(ids))
     dtypes = [spec.dtype for spec in round_.dataset.signature]
     return RoundHealth(
         clients=len(round_.records),
@@ -62,6 +65,7 @@ def round_health(round_: Round, summary: RoundSummary) -> RoundHealth:
         unweighted=tuple(r.id for r in round_.records if not r.num_examples),
         dtypes=tuple(sorted(set(dtypes), key=dtypes.count, reverse=True)),
         skewed=skewed_clients(round_),
+        looked_at_values=summary is not None,
     )
 
 

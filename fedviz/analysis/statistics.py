@@ -5,14 +5,16 @@ All sums are in float64, over blocks of clients, so that memory does not grow wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fedviz.analysis.blocks import client_blocks
+from fedviz.analysis.stacks import BlockReports
 from fedviz.dataset import Aggregate, Round, WeightMap
 from fedviz.errors import FedvizError
+from fedviz.progress import ProgressCallback, silent
 
 __all__ = [
     "RoundSummary",
@@ -44,6 +46,11 @@ class TensorSummary:
         ‖aggregate‖; NaN without one.
     nonfinite : ndarray of shape (conforming clients,), int64
         NaN and infinite values of each client.
+    server_norm : float
+        ‖server‖; NaN without one.
+    norm, zeros : float
+        Norm of the tensor, and the share of its values that are exactly 0: in the aggregate, in
+        the server model without one, in the clients' mean without either.
     """
 
     name: str
@@ -53,6 +60,17 @@ class TensorSummary:
     moved: float
     aggregate_norm: float
     nonfinite: np.ndarray
+    server_norm: float
+    norm: float
+    zeros: float
+
+    @property
+    def drift(self) -> float:
+        """Median of ‖client − server‖ / ‖server‖; NaN where not known, or where that is 0."""
+        known = self.updates[np.isfinite(self.updates)]
+        if not known.size or not self.server_norm:
+            return float("nan")
+        return float(np.median(known) / self.server_norm)
 
     @property
     def relative_distances(self) -> np.ndarray:
@@ -86,36 +104,55 @@ def _combined(norms: Sequence[np.ndarray]) -> np.ndarray:
     return np.sqrt(np.sum(np.square(norms), axis=0)) if norms else np.zeros(0)
 
 
-def summarise_round(round_: Round, aggregate: Aggregate | None) -> RoundSummary:
-    """Summarise every float tensor of a round: one pass over its weights."""
+def summarise_round(
+    round_: Round, aggregate: Aggregate | None, progress: ProgressCallback = silent
+) -> RoundSummary:
+    """Summarise every float tensor of a round: one pass over its weights.
+
+    ``progress`` is told of every block that is read; what it raises ends the work.
+    """
     specs = [spec for spec in round_.dataset.signature if spec.is_float]
-    return RoundSummary(tuple(summarise_tensor(round_, s.name, aggregate) for s in specs))
+    clients = len(round_.conforming)
+    report = BlockReports(
+        clients * sum(spec.nbytes for spec in specs), "reading the weights", progress
+    )
+    found = tuple(summarise_tensor(round_, s.name, aggregate, report.before) for s in specs)
+    report.end()
+    return RoundSummary(found)
 
 
-def summarise_tensor(round_: Round, tensor: str, aggregate: Aggregate | None) -> TensorSummary:
-    """Summarise one tensor of a round; see :class:`TensorSummary`."""
+def summarise_tensor(
+    round_: Round,
+    tensor: str,
+    aggregate: Aggregate | None,
+    before_block: Callable[[np.ndarray], None] | None = None,
+) -> TensorSummary:
+    """Summarise one tensor of a round; see :class:`TensorSummary`.
+
+    ``before_block`` is called with every block of clients before it is looked at.
+    """
     size = round_.dataset.signature[tensor].size
     server = _flat(round_.server, tensor, size)
     mean = _flat(aggregate, tensor, size)
     clients = len(round_.conforming)
     updates, distances = np.empty(clients), np.empty(clients)
     nonfinite = np.zeros(clients, dtype="i8")
-    # Sums of x − origin: the squares of the weights themselves would drown the variance.
-    origin = np.nan_to_num(server, nan=0.0, posinf=0.0, neginf=0.0)
-    total, squares = np.zeros(size), np.zeros(size)
+    sums = _Sums(server, mean)
     with np.errstate(invalid="ignore", over="ignore"):
         for rows, block in client_blocks(round_, tensor):
-            values = block.astype("f8")
-            nonfinite[rows] = (~np.isfinite(values)).sum(axis=1)
-            updates[rows] = _norms(values - server)
-            distances[rows] = _norms(values - mean)
-            values -= origin
-            total += values.sum(axis=0)
-            squares += np.einsum("ij,ij->j", values, values)
-        centre = total / max(1, clients)
-        variance = np.maximum(squares / max(1, clients) - centre**2, 0)
-        scale = rms(mean) if aggregate is not None else rms(centre + origin)
+            if before_block is not None:
+                before_block(block)
+            updates[rows], distances[rows] = sums.add(block)
+            doubtful = ~np.isfinite(sums.last_sizes)
+            nonfinite[rows][doubtful] = (~np.isfinite(block[doubtful])).sum(axis=1)
+        centre = sums.total / max(1, clients)
+        variance = np.maximum(sums.squares / max(1, clients) - centre**2, 0)
+        middle = centre + sums.origin
+        shown = mean if aggregate is not None else middle
+        scale = rms(shown)
         spread = float(np.sqrt(variance.mean()) / scale) if size and scale else float("nan")
+    if aggregate is None and round_.server is not None:
+        shown = server
     return TensorSummary(
         tensor,
         updates,
@@ -124,7 +161,52 @@ def summarise_tensor(round_: Round, tensor: str, aggregate: Aggregate | None) ->
         relative_distance(mean, server),
         float(np.linalg.norm(mean)),
         nonfinite,
+        server_norm=float(np.linalg.norm(server)),
+        norm=float(np.linalg.norm(shown)),
+        zeros=float(np.mean(shown == 0)) if size else float("nan"),
     )
+
+
+_CELLS, _NARROWEST = 2**16, 1024
+"""Cells of a block that are looked at together, so that what they need stays in the cache."""
+
+
+class _Sums:
+    """Running sums over clients, in float64, some columns at a time.
+
+    Sums are of x − origin, the server model: the squares of the weights themselves would drown
+    the variance.
+    """
+
+    def __init__(self, server: np.ndarray, mean: np.ndarray) -> None:
+        self.origin = np.nan_to_num(server, nan=0.0, posinf=0.0, neginf=0.0)
+        self.total = np.zeros(len(server))
+        self.squares = np.zeros(len(server))
+        self.last_sizes = np.zeros(0)
+        # Where the server model is finite, x − server is x − origin: it is computed already.
+        self._is_shared = bool(np.isfinite(server).all())
+        self._server = server
+        self._mean = mean - self.origin
+
+    def add(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Add clients, one a row; returns the norms of x − server and of x − mean."""
+        rows, size = block.shape
+        sizes, updates, distances = np.zeros(rows), np.zeros(rows), np.zeros(rows)
+        width = max(_NARROWEST, _CELLS // max(1, rows))
+        for first in range(0, size, width):
+            part = slice(first, first + width)
+            values = block[:, part].astype("f8")
+            if not self._is_shared:
+                updates += _squares(values - self._server[part])
+            values -= self.origin[part]
+            self.total[part] += values.sum(axis=0)
+            squares = np.square(values)
+            self.squares[part] += squares.sum(axis=0)
+            sizes += squares.sum(axis=1)
+            values -= self._mean[part]
+            distances += _squares(values)
+        self.last_sizes = sizes
+        return np.sqrt(sizes if self._is_shared else updates), np.sqrt(distances)
 
 
 def _flat(weights: WeightMap | None, tensor: str, size: int) -> np.ndarray:
@@ -133,8 +215,8 @@ def _flat(weights: WeightMap | None, tensor: str, size: int) -> np.ndarray:
     return weights[tensor].astype("f8").reshape(-1)
 
 
-def _norms(rows: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+def _squares(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
 def rms(values: np.ndarray) -> float:

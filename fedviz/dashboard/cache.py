@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 
 from fedviz import generation
-from fedviz.analysis import aggregates, courses, health, nonfinite_window, statistics
+from fedviz.analysis import aggregates, courses, nonfinite_window
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
 from fedviz.analysis import movers as moving
@@ -24,7 +24,6 @@ from fedviz.analysis.scales import histogram, shared_limit
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
-from fedviz.errors import FedvizError
 from fedviz.training.partitions import label_counts
 
 __all__ = [
@@ -32,28 +31,23 @@ __all__ = [
     "before_after",
     "checked",
     "compared",
-    "distances_by_round",
     "engine",
     "label_shares",
     "light_engine",
     "metric_courses",
-    "movements",
     "movers",
     "opened",
     "patterns",
     "reads_every_round",
     "reference",
-    "round_courses",
-    "round_health",
     "small_histogram",
-    "summary",
     "tensor_over_rounds",
     "values_are_few",
     "values_around",
 ]
 
 _SMALL_DATASET_BYTES = 256 * 2**20
-"""Up to this size every round is summarised; above it only the one that is shown."""
+"""Up to this size every value of a round is looked at without being asked."""
 
 _FEW_TENSORS = 1000
 """Tensors of divergent clients, each read by itself, that are looked at without being asked."""
@@ -95,19 +89,6 @@ def _opened(identity: FileIdentity) -> WeightDataset:
     return WeightDataset(identity.path)
 
 
-@st.cache_resource(
-    show_spinner="Reading the weights of the round …", max_entries=256, hash_funcs=HASH_KEYS
-)
-def summary(round_: Round, aggregate: str | None) -> statistics.RoundSummary:
-    """Statistics of a round, against one of its aggregates."""
-    return statistics.summarise_round(round_, round_.aggregates[aggregate] if aggregate else None)
-
-
-def round_health(round_: Round, aggregate: str | None) -> health.RoundHealth:
-    """Whether a round is fit to be averaged."""
-    return health.round_health(round_, summary(round_, aggregate))
-
-
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def reference(round_: Round, choice: ReferenceChoice) -> checking.Reference:
     """What the clients of a round are compared with."""
@@ -145,33 +126,6 @@ def values_around(
     return nonfinite_window.values_around(round_.clients[client][tensor], index)
 
 
-@st.cache_resource(show_spinner=False, max_entries=1024, hash_funcs=HASH_KEYS)
-def movements(dataset: WeightDataset, tensor: str, aggregate: str) -> list[float]:
-    """‖aggregate − server‖ of a tensor, round by round."""
-    return statistics.movement_by_round(dataset.rounds, tensor, aggregate)
-
-
-@st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
-def distances_by_round(dataset: WeightDataset, aggregate: str) -> dict[str, list[float]] | None:
-    """Each client's distance to the aggregate, round by round; None for a large dataset."""
-    if dataset.nbytes > _SMALL_DATASET_BYTES:
-        return None
-    found = [_distances(each, aggregate) for each in dataset.rounds]
-    ids = dict.fromkeys(client for each in found for client in each)
-    return {client: [each.get(client, float("nan")) for each in found] for client in ids}
-
-
-def _distances(round_: Round, aggregate: str) -> dict[str, float]:
-    """Nothing for a round that cannot be read: it is not to spoil the others."""
-    try:
-        if aggregate not in round_.aggregates:
-            return {}
-        values = np.asarray(summary(round_, aggregate).distances).tolist()
-        return dict(zip((record.id for record in round_.conforming), values, strict=True))
-    except FedvizError:
-        return {}
-
-
 @st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=HASH_KEYS)
 def metric_courses(
     dataset: WeightDataset, metric: str | None = None
@@ -183,14 +137,6 @@ def metric_courses(
 def reads_every_round(dataset: WeightDataset) -> bool:
     """Whether all clients of all rounds are read without being asked for."""
     return dataset.nbytes <= _SMALL_DATASET_BYTES
-
-
-@st.cache_resource(show_spinner="Reading every round …", max_entries=16, hash_funcs=HASH_KEYS)
-def round_courses(
-    dataset: WeightDataset, aggregate: str | None, *, reads_clients: bool
-) -> over_rounds.RoundCourses:
-    """How every tensor and client moves over the rounds."""
-    return over_rounds.round_courses(dataset, aggregate, summary if reads_clients else None)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)

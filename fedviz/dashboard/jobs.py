@@ -14,7 +14,7 @@ __all__ = ["current", "forget", "latest", "panel", "start", "start_beside"]
 
 _POLL_SECONDS = 0.4
 _KEPT = 16
-_WITHOUT_TENSORFLOW = frozenset({"import_job", "gram_job"})
+_WITHOUT_TENSORFLOW = frozenset({"import_job", "gram_job", "report_job"})
 
 
 def _engine(slot: str) -> Engine:

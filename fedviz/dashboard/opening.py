@@ -43,8 +43,9 @@ def guard() -> None:
             st.markdown("**Make one**: perturbed clients, or real federated training on digits.")
             st.page_link("pages/generate.py", label="Generate", icon=":material/add_circle:")
         with st.container(border=True):
-            st.markdown("**Bring your own**: a fedviz file.")
+            st.markdown("**Bring your own**: a fedviz file, or one file a client from elsewhere.")
             _uploader("first_upload")
+            st.page_link("pages/import.py", label="Import", icon=":material/upload_file:")
     st.stop()
 
 

@@ -22,11 +22,13 @@ from fedviz.figures.theme import client_colour
 __all__ = [
     "Drawing",
     "cell_table",
+    "colour",
     "controls",
     "counts_table",
     "distributions",
     "figures",
     "pair",
+    "title",
     "total_name",
     "who_moved",
     "whole",
@@ -146,8 +148,8 @@ def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[Heat
     """The panels with their titles and colours."""
     return [
         HeatmapPanel(
-            title=_title(panel),
-            colour=_colour(panel, chosen),
+            title=title(panel),
+            colour=colour(panel, chosen),
             matrix=panel.matrix,
             histogram=panel.histogram,
             subtitle=f"rms {number(panel.rms)}",
@@ -159,7 +161,8 @@ def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[Heat
     ]
 
 
-def _title(panel: PanelValues) -> str:
+def title(panel: PanelValues) -> str:
+    """What a panel shows, in a few words."""
     if panel.role == "spread":
         return "spread of the clients"
     parts = panel.role.split("-")
@@ -167,7 +170,8 @@ def _title(panel: PanelValues) -> str:
     return f"client {panel.client}" if len(parts) == 1 and panel.client else " − ".join(names)
 
 
-def _colour(panel: PanelValues, chosen: Selection) -> str:
+def colour(panel: PanelValues, chosen: Selection) -> str:
+    """The colour that stands for whose values a panel shows."""
     theme = widgets.theme()
     if panel.client:
         ids = [record.id for record in chosen.round.records]
@@ -178,7 +182,7 @@ def _colour(panel: PanelValues, chosen: Selection) -> str:
 def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:
     """The models' histograms that have the shared scale."""
     return [
-        Distribution(_title(panel), panel.histogram, _colour(panel, chosen))
+        Distribution(title(panel), panel.histogram, colour(panel, chosen))
         for panel in view.panels
         if panel.role in DEFAULT_ROLES[:4] and panel.limit == view.limit
     ]
@@ -217,7 +221,7 @@ def counts_table(view: BeforeAfter) -> None:
     """What is in view, in numbers."""
     rows = [
         {
-            "": _title(panel),
+            "": title(panel),
             "rms": number(panel.rms),
             "beyond the scale": f"{panel.histogram.below + panel.histogram.above:,}",
             "NaN": f"{panel.histogram.nan:,}",

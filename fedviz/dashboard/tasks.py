@@ -33,6 +33,7 @@ from fedviz.writer import WeightDatasetWriter
 __all__ = [
     "AverageOutcome",
     "CompareOutcome",
+    "ReportOutcome",
     "TffAnswer",
     "run_average",
     "run_compare",
@@ -40,6 +41,7 @@ __all__ = [
     "run_grams",
     "run_import",
     "run_repair",
+    "run_report",
     "run_tff_verdicts",
 ]
 
@@ -238,3 +240,25 @@ def run_repair(
     with WeightDataset(path) as dataset:
         apply_repairs(plan, dataset, target, progress)
     return target
+
+
+@dataclass(frozen=True)
+class ReportOutcome:
+    """A report that was made: its file, in the job's folder, and what it says first."""
+
+    path: Path
+    sentence: str
+
+
+def run_report(
+    path: Path, round_number: int, *, folder: Path, progress: ProgressCallback
+) -> ReportOutcome:
+    """Write the report of a round."""
+    from fedviz.report import write_report
+    from fedviz.report.wording import sentence
+
+    target = folder / "report.html"
+    with WeightDataset(path) as dataset:
+        return ReportOutcome(
+            target, sentence(write_report(dataset, target, round_number, progress))
+        )

@@ -103,7 +103,8 @@ def overview_answer(dataset: WeightDataset, round_: Round, health: RoundHealth) 
         )
     clients = f"{spelled(health.clients)} client{'s' if health.clients > 1 else ''}"
     rounds = counted(len(dataset.rounds), "round")
-    return f"{clients}, one signature, {rounds}: fit to be averaged."
+    fit = "fit to be averaged" if health.looked_at_values else "fit to be averaged, by the index"
+    return f"{clients}, one signature, {rounds}: {fit}."
 
 
 def overview_chips(dataset: WeightDataset, health: RoundHealth) -> list[Chip]:
@@ -115,7 +116,9 @@ def overview_chips(dataset: WeightDataset, health: RoundHealth) -> list[Chip]:
         else (f"{agree} of {health.clients} signatures agree", FINE, "gray"),
         (f"{counted(len(health.nonfinite), 'client')} with NaN or infinite values", ACT, "red")
         if health.nonfinite
-        else ("all values finite", FINE, "gray"),
+        else ("all values finite", FINE, "gray")
+        if health.looked_at_values
+        else ("values not looked at yet", None, "gray"),
         (f"num_examples unknown or 0 for {len(health.unweighted)}", KNOW, "orange")
         if health.unweighted
         else ("num_examples known, all above 0", FINE, "gray"),
@@ -132,7 +135,7 @@ def overview_chips(dataset: WeightDataset, health: RoundHealth) -> list[Chip]:
     return chips
 
 
-def overview_metrics(chosen: Selection, summary: RoundSummary) -> list[tuple[str, str]]:
+def overview_metrics(chosen: Selection, summary: RoundSummary | None) -> list[tuple[str, str]]:
     """The numbers that matter, each with its label."""
     dataset, round_ = chosen.dataset, chosen.round
     known = [r.num_examples for r in round_.records if r.num_examples is not None]
@@ -152,7 +155,8 @@ def overview_metrics(chosen: Selection, summary: RoundSummary) -> list[tuple[str
     scores = aggregate_scores(round_, metric) if metric else {}
     if metric and chosen.aggregate in scores:
         items.append((f"Aggregate's {metric}", decimals(scores[chosen.aggregate])))
-    distances = summary.distances[np.isfinite(summary.distances)]
+    distances = np.zeros(0) if summary is None else summary.distances
+    distances = distances[np.isfinite(distances)]
     if distances.size:
         items.append(("Mean distance to it", named_number(float(distances.mean()))))
     return items

@@ -13,7 +13,10 @@ import pandas as pd
 from streamlit.testing.v1 import AppTest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("overview", "generate", "signatures", "heatmaps", "clients", "averaging")
+PAGES = (
+    *("overview", "generate", "signatures", "heatmaps", "clients", "averaging"),
+    "report",
+)
 
 _ESCAPE_OR_CODE = re.compile(r"\\([!-/:-@\[-`{-~])|`([^`]*)`")
 
