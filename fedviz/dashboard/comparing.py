@@ -299,10 +299,13 @@ def _table(found: Comparison, view: Ranked, reference: str) -> None:
 
 
 def _failures(view: Ranked) -> None:
-    for name in view.spoilt:
+    if view.spoilt:
+        names = " ".join(
+            f":red-badge[:material/error: {widgets.literal(name)}]" for name in view.spoilt
+        )
         st.markdown(
-            f":red-badge[:material/error: {widgets.literal(name)}] :small[The model has NaN or "
-            "infinite values, as clients do: it has no score and no distances.]"
+            f"{names} :small[NaN or infinite values of clients are in the model: there is no score "
+            "and no distance.]"
         )
     for each in view.failed:
         st.markdown(
