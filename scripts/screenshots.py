@@ -52,6 +52,7 @@ SHOTS = [
     Shot("import", "import"),
     Shot("signatures", "signatures", FAULTS),
     Shot("heatmaps", "heatmaps"),
+    Shot("clients", "clients", FAULTS),
     Shot("averaging", "averaging"),
 ]
 LOOKS = [Look("light", 1440, "light"), Look("dark", 1440, "dark"), Look("narrow", 390, "light")]
