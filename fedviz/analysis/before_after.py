@@ -17,8 +17,8 @@ from fedviz.errors import InvalidArgumentError
 
 __all__ = ["BeforeAfter", "HeatmapView", "PanelValues", "before_after", "whole_window"]
 
-_ALONE, _ALONE_REDUCED, _TOGETHER = 512, 448, 256
-"""Cells a side of one panel drawn whole, of one that is reduced, and of each of several."""
+_FEW, _FEW_REDUCED, _MANY, _MANY_REDUCED = 512, 448, 320, 256
+"""Cells a side, drawn whole and reduced: of one or two panels, and of each of more."""
 
 _FACTS: tuple[tuple[Role, Role], ...] = (
     ("aggregate-server", "server"),
@@ -209,9 +209,8 @@ def _checked(view: HeatmapView, layout: MatrixLayout) -> Window:
 
 def _steps(window: Window, count: int) -> tuple[int, int]:
     extent = (window[1] - window[0], window[3] - window[2])
-    if count > 1:
-        return block_steps(extent, _TOGETHER)
-    return (1, 1) if max(extent) <= _ALONE else block_steps(extent, _ALONE_REDUCED)
+    most, reduced = (_FEW, _FEW_REDUCED) if count <= 2 else (_MANY, _MANY_REDUCED)
+    return (1, 1) if max(extent) <= most else block_steps(extent, reduced)
 
 
 def _limits(

@@ -49,7 +49,7 @@ _PANELS: dict[str, Role] = {
 }
 _BY_ROLE = {role: name for name, role in _PANELS.items()}
 _AXES = ("axes", "rows", "columns", *(f"at{axis}" for axis in range(16)))
-_LARGE = 256
+_LARGE = 320
 
 
 @dataclass(frozen=True)

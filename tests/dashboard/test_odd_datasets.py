@@ -84,7 +84,7 @@ class TestUnreadable:
         page.choose(round=0)
         assert page.errors == []
         page.go_to("heatmaps")
-        assert (page.errors, len(page.charts())) == ([], 2)
+        assert (page.errors, len(page.charts())) == ([], 3)
 
 
 class TestUnknownNamesInTheAddress:
