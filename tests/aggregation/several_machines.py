@@ -26,10 +26,11 @@ def machines(count: int) -> Iterator[list[Machine]]:
     """So many machines; where namespaces may not be made, addresses of this one instead."""
     with contextlib.ExitStack() as stack:
         try:
-            yield _namespaces(count, stack)
+            found = _namespaces(count, stack)
         except (OSError, subprocess.CalledProcessError) as error:
             warnings.warn(f"machines are addresses of the loopback here: {error}", stacklevel=2)
-            yield [Machine(f"127.0.0.{2 + i}") for i in range(count)]
+            found = [Machine(f"127.0.0.{2 + i}") for i in range(count)]
+        yield found
 
 
 def _namespaces(count: int, stack: contextlib.ExitStack) -> list[Machine]:
