@@ -164,7 +164,8 @@ def test_a_damaged_round_does_not_keep_the_others_from_a_report(tmp_path):
         del file["rounds/000001/clients"]
     with WeightDataset(path) as dataset:
         contents = report_contents(dataset)
-        assert contents.courses.rounds == (0, 2, 3, 4)
+        assert contents.courses.rounds == (0, 1, 2, 3, 4)
+        assert np.flatnonzero(np.isnan(contents.courses.aggregate)).tolist() == [1]
         (problem,) = contents.unreadable
         assert "rounds/000001/clients" in problem
         assert ("1 other round cannot be read", "act") in facts(contents)
