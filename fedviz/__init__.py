@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fedviz.errors import FedvizError
     from fedviz.exporters import export_weights
     from fedviz.generation import GenerateRequest, generate, synthesize
-    from fedviz.importing import import_clients
+    from fedviz.importing import import_clients, proposed_clients
     from fedviz.repair import apply_repairs, preview, repair_plan
     from fedviz.report import write_report
     from fedviz.signature import Signature, TensorSpec, compare_signatures
@@ -58,6 +58,7 @@ __all__ = [
     "open",
     "parse_paste",
     "preview",
+    "proposed_clients",
     "repair_plan",
     "synthesize",
     "write_report",
@@ -86,6 +87,7 @@ _HOMES = {
     "import_clients": "fedviz.importing",
     "parse_paste": "fedviz.tff_types",
     "preview": "fedviz.repair",
+    "proposed_clients": "fedviz.importing",
     "repair_plan": "fedviz.repair",
     "synthesize": "fedviz.generation",
     "write_report": "fedviz.report",

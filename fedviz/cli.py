@@ -180,7 +180,7 @@ def _check_dataset_name(out: Path) -> None:
 @click.option(
     "--num-examples",
     metavar="N,N,...|FILE.csv",
-    help="For each file in order, or a CSV of client,num_examples.",
+    help="For each file in order, or a CSV of client,num_examples or file,client,num_examples.",
 )
 @click.option(
     "--reference",

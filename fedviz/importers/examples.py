@@ -213,14 +213,15 @@ def _in_order(
 def _by_id(
     given: Mapping[str, _Value], sources: Sequence[ClientSource], ids: Sequence[str], where: str
 ) -> dict[str, _Value]:
-    """By client id, of what may be given by id, by file name or by the path that is shown."""
-    tails = [source.name.rpartition("/")[2] for source in sources]
-    counts = Counter(tails)
-    known: dict[str, str] = {}
-    for source, tail, client in zip(sources, tails, ids, strict=True):
-        if counts[tail] == 1:
-            known[tail] = client
-        known[source.name] = client
+    """By client id, of what may be given by id, or by the file's path or the end of it."""
+    ends = [_ends(source.name) for source in sources]
+    counts = Counter(end for of_source in ends for end in of_source)
+    known = {
+        end: client
+        for of_source, client in zip(ends, ids, strict=True)
+        for end in of_source
+        if counts[end] == 1
+    }
     known.update({client: client for client in ids})
     found: dict[str, _Value] = {}
     for name, value in given.items():
@@ -234,3 +235,9 @@ def _by_id(
             raise InvalidArgumentError(f"{where}, client {client}: listed twice.")
         found[client] = value
     return found
+
+
+def _ends(name: str) -> list[str]:
+    """A path, and the path without its first steps: as much of it as a person may write."""
+    steps = name.split("/")
+    return ["/".join(steps[i:]) for i in range(len(steps))]

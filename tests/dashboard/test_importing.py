@@ -65,6 +65,7 @@ def test_uploads_become_a_dataset_and_one_that_differs_is_kept(open_page, data_d
     assert page.answer == ":red[1 of 3 clients] differs from the reference; kept as found."
     with WeightDataset(data_dir / "imported.h5") as dataset:
         records = dataset.round().records
+        ids = [record.id for record in records]
         assert [(r.num_examples, r.conforming) for r in records] == [
             (5, True),
             (1, False),
@@ -73,6 +74,12 @@ def test_uploads_become_a_dataset_and_one_that_differs_is_kept(open_page, data_d
         first = dataset.round().clients[records[0].id]
         np.testing.assert_array_equal(first["dense/kernel"], weights["dense/kernel"])
     assert list((data_dir / "uploads").iterdir()) == []
+
+    page.press("Correct ids or numbers")
+    assert table(page)["Client"].tolist() == ["client2", "client3", "client10"]
+    imported(page)
+    with WeightDataset(data_dir / "imported-2.h5") as dataset:
+        assert [record.id for record in dataset.round().records] == ids
 
 
 def table(page: Any) -> Any:

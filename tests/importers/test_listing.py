@@ -132,6 +132,12 @@ def test_a_file_name_that_several_have_names_none_of_them(tmp_path):
     (tmp_path / "n.csv").write_text("north,5\nnorth/model.h5,6\n")
     with pytest.raises(InvalidArgumentError, match=r"n\.csv, client north: listed twice"):
         proposed_clients(files, tmp_path / "n.csv")
+    (tmp_path / "n.csv").write_text("north/model.h5,6\n")
+    for given in (files, [tmp_path / "north", tmp_path / "south"]):
+        assert named(proposed_clients(given, tmp_path / "n.csv").clients) == [
+            ("north", 6),
+            ("south", None),
+        ]
 
 
 def test_only_other_files_in_a_zip(tmp_path):
