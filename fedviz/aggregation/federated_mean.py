@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedviz.aggregation import context
-from fedviz.aggregation.memory_map import MappedTensor, rows_of
+from fedviz.aggregation.memory_map import MappedTensor, row_parts, rows_of
 from fedviz.aggregation.shards import (
     Piece,
     checked_weights,
@@ -190,16 +190,22 @@ def sums_of_shard_of(pieces: tuple[Piece, ...], num_clients: int) -> Callable[[A
 
     def sums_of_shard(shard: Any) -> Any:
         first_row, weights = shard
-        sums = tuple(
-            weighted_sum(
-                rows_of(piece.tensor),
-                first_row,
-                weights,
-                columns=(piece.first, piece.last),
-                tiling=tiling_for(piece.tensor.dtype, num_clients),
-            )
-            for piece in pieces
-        )
+        sums = tuple(_sum_of_piece(piece, first_row, weights, num_clients) for piece in pieces)
         return (*sums, tf.reduce_sum(weights))
 
     return sums_of_shard
+
+
+def _sum_of_piece(piece: Piece, first_row: Any, weights: Any, num_clients: int) -> Any:
+    """The weighted sum of a shard's rows, which may lie in several parts of the tensor."""
+    tiling = tiling_for(piece.tensor.dtype, num_clients)
+    num_rows = tf.size(weights, out_type=tf.int64)
+    sums = []
+    for first, last in row_parts(piece.tensor):
+        begin = tf.clip_by_value(first - first_row, 0, num_rows)
+        end = tf.clip_by_value(last - first_row, 0, num_rows)
+        rows = rows_of(piece.tensor, first, last)
+        start = tf.maximum(first_row - first, 0)
+        columns = (piece.first, piece.last)
+        sums.append(weighted_sum(rows, start, weights[begin:end], columns, tiling))
+    return tf.add_n(sums)

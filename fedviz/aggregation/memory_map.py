@@ -6,6 +6,7 @@ file and the place in it.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from fedviz.aggregation.mappable import check_unchanged, is_mappable
+from fedviz.aggregation.mappable import ALIGNMENT_BYTES, check_unchanged, is_mappable
 from fedviz.dataset import Round
 from fedviz.errors import StorageError, located
 from fedviz.signature import TensorSpec
 
-__all__ = ["MappedTensor", "mapped_tensor", "mapped_tensors", "rows_of"]
+__all__ = ["MappedTensor", "mapped_tensor", "mapped_tensors", "row_parts", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -111,19 +112,55 @@ def mapped_tensors(round: Round, specs: Sequence[TensorSpec]) -> list[MappedTens
     return [tensor for _, tensor in tensors if tensor is not None]
 
 
-def rows_of(tensor: MappedTensor) -> Any:
-    """The values of all clients, mapped and not copied; call it while a graph is built.
+def row_parts(tensor: MappedTensor) -> list[tuple[int, int]]:
+    """First and last row (the last not included) of parts that TensorFlow uses where they lie.
+
+    It copies a slice whose end is not aligned, all of it, in each shard anew. Where such an end can
+    be reached by taking in some of what follows in the file, one part is enough; else the last
+    few rows are a part of their own, and only they are copied.
+    """
+    row_bytes = tensor.size * tf.as_dtype(tensor.dtype).size
+    if not row_bytes * tensor.num_rows:
+        return [(0, tensor.num_rows)]
+    period = _aligned_period(row_bytes)
+    if tensor.offset + _up(tensor.num_rows, period) * row_bytes <= tensor.file_bytes:
+        return [(0, tensor.num_rows)]
+    last = tensor.num_rows // period * period
+    return [part for part in ((0, last), (last, tensor.num_rows)) if part[0] < part[1]]
+
+
+def rows_of(tensor: MappedTensor, first: int = 0, last: int | None = None) -> Any:
+    """The values of the clients, or of a part of them; call it while a graph is built.
 
     Returns
     -------
-    tf.Tensor of shape (num_rows, size), in the tensor's dtype
+    tf.Tensor of shape (last - first or more, size), in the tensor's dtype
+        What follows the rows that were asked for is not theirs.
     """
     dtype = tf.as_dtype(tensor.dtype)
+    last = tensor.num_rows if last is None else last
     if tensor.size * tensor.num_rows == 0:
-        return tf.zeros([tensor.num_rows, tensor.size], dtype)
+        return tf.zeros([last - first, tensor.size], dtype)
+    row_bytes = tensor.size * dtype.size
+    begin = tensor.offset + first * row_bytes
+    count = _up(last - first, _aligned_period(row_bytes))
+    if begin + count * row_bytes > tensor.file_bytes:
+        count = last - first
     whole = tf.raw_ops.ImmutableConst(
         dtype=dtype, shape=(tensor.file_bytes // dtype.size,), memory_region_name=tensor.path
     )
-    first = tf.constant([tensor.offset // dtype.size], tf.int64)
-    count = tf.constant([tensor.num_rows * tensor.size], tf.int64)
-    return tf.reshape(tf.slice(whole, first, count), [tensor.num_rows, tensor.size])
+    values = tf.slice(
+        whole,
+        tf.constant([begin // dtype.size], tf.int64),
+        tf.constant([count * tensor.size], tf.int64),
+    )
+    return tf.reshape(values, [count, tensor.size])
+
+
+def _aligned_period(row_bytes: int) -> int:
+    """After how many rows an aligned place comes again."""
+    return ALIGNMENT_BYTES // math.gcd(row_bytes, ALIGNMENT_BYTES)
+
+
+def _up(count: int, period: int) -> int:
+    return -(-count // period) * period

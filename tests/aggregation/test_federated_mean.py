@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedviz.aggregation.federated_mean import federated_mean_in_memory, federated_mean_of_rows
-from fedviz.aggregation.memory_map import mapped_tensor
+from fedviz.aggregation.memory_map import MappedTensor, mapped_tensor, row_parts
 from fedviz.dataset import WeightDataset
 from fedviz.errors import EngineError, InvalidArgumentError, SignatureError
 from tests.aggregation.helpers import (
@@ -145,3 +145,21 @@ def test_many_clients_stay_within_one_ulp(tmp_path, kind):
     for num_shards in (1, 3):
         (found,) = federated_mean_of_rows([tensor], weights, num_shards)
         assert ulps(found, numpy_mean(list(values), list(weights)), list(values)) <= 1
+
+
+@pytest.mark.parametrize("room", [0, 4, 2000], ids=["none", "too little", "enough"])
+@pytest.mark.parametrize("num_shards", [1, 5])
+def test_an_end_that_is_not_aligned(tmp_path, room, num_shards):
+    """33 rows of 52 bytes: an aligned place comes after 16, 32 and 48 rows; or the file ends."""
+    values = np.random.default_rng(3).standard_normal((33, 13), dtype=np.float32)
+    path = tmp_path / "rows"
+    path.write_bytes(bytes(64) + values.tobytes() + b"\xff" * room)
+    tensor = MappedTensor(
+        os.fsencode(path), path.stat().st_size, 64, 33, (13,), "float32", path.stat().st_mtime_ns
+    )
+    weights = np.arange(33)
+
+    (found,) = federated_mean_of_rows([tensor], weights, num_shards)
+
+    assert row_parts(tensor) == ([(0, 33)] if room == 2000 else [(0, 32), (32, 33)])
+    assert ulps(found, numpy_mean(list(values), list(weights)), list(values)) <= 1
