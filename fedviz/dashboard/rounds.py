@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 import streamlit as st
@@ -71,6 +72,9 @@ def _scrubber(chosen: Selection, numbers: list[int], *, is_playing: bool) -> Non
     if not is_playing or shown not in numbers:
         shown = chosen.round.number
     if is_playing and not stands:
+        # Before anything is drawn: a slow drawing is cut off by the clock's next run.
+        if shown == numbers[-1]:
+            _stop_at(shown)
         shown = numbers[min(numbers.index(shown) + 1, len(numbers) - 1)]
         st.session_state["_played"] = shown
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="scrubber"):
@@ -86,17 +90,22 @@ def _scrubber(chosen: Selection, numbers: list[int], *, is_playing: bool) -> Non
             on_change=_moved,
         )
         st.markdown(f":gray[round] **{shown}**", width="content")
-    _pictures(chosen, shown)
     asked = st.session_state.pop("_scrubbed", None)
     if pressed and not is_playing:
         st.session_state["_playing"] = chosen.dataset.path.name
         # From the start again, where it stands at the end.
         st.session_state["_played"] = numbers[0] if shown == numbers[-1] else shown
         st.rerun()
-    if asked is not None or (is_playing and (pressed or shown == numbers[-1])):
-        st.session_state["_playing"] = None
-        state.select(round=shown if asked is None else asked)
-        st.rerun()
+    if asked is not None or (is_playing and pressed):
+        _stop_at(shown if asked is None else asked)
+    _pictures(chosen, shown)
+
+
+def _stop_at(round_: int) -> NoReturn:
+    """End playing, and select the round on every page."""
+    st.session_state["_playing"] = None
+    state.select(round=round_)
+    st.rerun()
 
 
 def _moved() -> None:

@@ -29,11 +29,14 @@ __all__ = [
     "box_shape",
     "cell_positions",
     "colour_bar",
+    "draw_bars",
     "draw_cells",
     "draw_histogram",
     "finite_cells",
     "frame",
+    "histogram_axes",
     "in_domain",
+    "index_axes",
     "mark_nonfinite",
     "nonfinite_text",
     "number_axes",
@@ -223,7 +226,12 @@ def _runs(line: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
     """Add a histogram on the k-th axes; its end bars are coloured where values are clipped."""
-    limit = float(histogram.edges[-1])
+    draw_bars(figure, k, histogram, theme)
+    figure.update_layout(histogram_axes(k, histogram))
+
+
+def draw_bars(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
+    """Add a histogram's bars; its axes are the caller's."""
     figure.add_bar(
         x=histogram.centres,
         y=histogram.counts / max(1, histogram.counts.max()),
@@ -234,19 +242,22 @@ def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme
         yaxis=axis_name("y", k),
         unselected=UNFADED,
     )
-    figure.update_layout(
-        {
-            f"xaxis{k}": {
-                "range": [-1.02 * limit, 1.02 * limit],
-                "showgrid": False,
-                "showline": True,
-                # At the limits themselves neighbours would collide.
-                "tickvals": [-limit / 2, 0, limit / 2],
-                "ticktext": [short_number(v) for v in (-limit / 2, 0.0, limit / 2)],
-            },
-            f"yaxis{k}": {"visible": False, "range": [0, 1.08]},
-        }
-    )
+
+
+def histogram_axes(k: int, histogram: Histogram) -> dict[str, Any]:
+    """Layout of a histogram's axes."""
+    limit = float(histogram.edges[-1])
+    return {
+        f"xaxis{k}": {
+            "range": [-1.02 * limit, 1.02 * limit],
+            "showgrid": False,
+            "showline": True,
+            # At the limits themselves neighbours would collide.
+            "tickvals": [-limit / 2, 0, limit / 2],
+            "ticktext": [short_number(v) for v in (-limit / 2, 0.0, limit / 2)],
+        },
+        f"yaxis{k}": {"visible": False, "range": [0, 1.08]},
+    }
 
 
 def _bar_colours(histogram: Histogram, theme: Theme) -> list[str]:
@@ -263,24 +274,27 @@ def number_axes(
     figure: go.Figure, k: int, matrix: ReducedMatrix, layout: MatrixLayout, box: Box, width: int
 ) -> None:
     """Ranges and ticks, in the tensor's own indices."""
+    figure.update_layout(index_axes(k, matrix, layout, box, width))
+
+
+def index_axes(
+    k: int, matrix: ReducedMatrix, layout: MatrixLayout, box: Box, width: int
+) -> dict[str, Any]:
+    """Layout of a matrix's axes: ranges and ticks, in the tensor's own indices."""
     (row, column), (rows, columns) = matrix.origin, matrix.extent
     pixels = (box.right - box.left) * (width - LEFT_MARGIN - RIGHT_MARGIN)
-    figure.update_layout(
-        {
-            f"xaxis{k}": {
-                "range": [column - 0.5, column + columns - 0.5],
-                "showgrid": False,
-                **_index_ticks(column, columns, layout.column_ticks, max(2, int(pixels / 38))),
-            },
-            f"yaxis{k}": {
-                "range": [row + rows - 0.5, row - 0.5],
-                "showgrid": False,
-                **_index_ticks(
-                    row, rows, layout.row_ticks, max(2, int(box.bottom - box.top) // 44)
-                ),
-            },
-        }
-    )
+    return {
+        f"xaxis{k}": {
+            "range": [column - 0.5, column + columns - 0.5],
+            "showgrid": False,
+            **_index_ticks(column, columns, layout.column_ticks, max(2, int(pixels / 38))),
+        },
+        f"yaxis{k}": {
+            "range": [row + rows - 0.5, row - 0.5],
+            "showgrid": False,
+            **_index_ticks(row, rows, layout.row_ticks, max(2, int(box.bottom - box.top) // 44)),
+        },
+    }
 
 
 def _index_ticks(first: int, count: int, ticks: Ticks | None, most: int) -> dict[str, Any]:

@@ -22,13 +22,14 @@ from fedviz.figures.cells import (
     axis_name,
     box_shape,
     colour_bar,
+    draw_bars,
     draw_cells,
-    draw_histogram,
     frame,
+    histogram_axes,
     in_domain,
+    index_axes,
     mark_nonfinite,
     nonfinite_text,
-    number_axes,
     select_box,
 )
 from fedviz.figures.colour import symlog_colourscale
@@ -162,10 +163,14 @@ def heatmap_grid(
     figure = blank_figure(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
     figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
     _place_axes(figure, [*places.heatmaps, *places.histograms], places.height)
+    axes: dict[str, Any] = {}
     for k, panel in enumerate(panels, 1):
         _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
-        draw_histogram(figure, len(panels) + k, panel.histogram, theme)
-        number_axes(figure, k, panel.matrix, layout, places.heatmaps[k - 1], width)
+        draw_bars(figure, len(panels) + k, panel.histogram, theme)
+        axes |= index_axes(k, panel.matrix, layout, places.heatmaps[k - 1], width)
+        axes |= histogram_axes(len(panels) + k, panel.histogram)
+    # All at once: plotly checks the whole layout at each update.
+    figure.update_layout(axes)
     _draw_boxes(figure, panels, selected, theme)
     if places.per_row:
         _finish_panels(figure, panels, places, layout, theme)
