@@ -20,7 +20,7 @@ HEAD = """# What was measured
 `make bench` writes this page, and `make bench ARGS=federated_mean` one topic of it. Times are wall
 times. Cases of one table took turns, so compare within a table: the machine may have been busy.
 
-![The goals, and what was reached](results.svg)
+![Seconds of each case](results.svg)
 """
 
 

@@ -39,14 +39,12 @@ def large_mean_bars(axes: Axes, rows: Rows) -> None:
 
 
 def growth_bars(axes: Axes, rows: Rows) -> None:
-    """Time per byte, by size."""
+    """The mean by size."""
     bars(axes, rows, "Mean, by clients and parameters, seconds")
-    for container in axes.containers[1:]:
-        container.remove()
 
 
 def aggregator_bars(axes: Axes, rows: Rows) -> None:
-    """How much faster each aggregator is than with lists."""
+    """Each aggregator's time."""
     bars(axes, rows, "TFF's aggregators, 100 × 0.1 M, seconds")
 
 

@@ -120,7 +120,7 @@ def test_vanished_and_shortened_files_are_errors_and_the_next_call_works(tensors
     np.testing.assert_array_equal(found, CLIENTS[1]["dense/kernel"])
 
 
-def _many(kind: str, n: int = 97) -> np.ndarray:
+def _many(kind: str, n: int) -> np.ndarray:
     """Values of n clients, float32 of shape (n, 40, 50): where float32 sums err most."""
     rng = np.random.default_rng(1)
     model = (1 + rng.random((40, 50))).astype(np.float32)
@@ -135,16 +135,17 @@ def _many(kind: str, n: int = 97) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["equal", "near", "sorted"])
-def test_many_clients_stay_within_one_ulp(tmp_path, kind):
-    values = _many(kind)
+@pytest.mark.parametrize("n", [97, 803])
+def test_many_clients_stay_within_one_ulp(tmp_path, kind, n):
+    values = _many(kind, n)
     weights = np.random.default_rng(2).integers(1, 2000, len(values))
     path = write_round(tmp_path / "many.h5", [{"kernel": value} for value in values])
     with WeightDataset.open(path) as dataset:
         tensor = mapped_tensor(dataset.round(), dataset.signature["kernel"])
 
-    for num_shards in (1, 3):
-        (found,) = federated_mean_of_rows([tensor], weights, num_shards)
-        assert ulps(found, numpy_mean(list(values), list(weights)), list(values)) <= 1
+    for counted, num_shards in ((weights, 1), (weights, 3), (np.ones(n, int), 2)):
+        (found,) = federated_mean_of_rows([tensor], counted, num_shards)
+        assert ulps(found, numpy_mean(list(values), list(counted)), list(values)) <= 1
 
 
 @pytest.mark.parametrize("room", [0, 4, 2000], ids=["none", "too little", "enough"])
