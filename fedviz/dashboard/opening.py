@@ -22,7 +22,10 @@ def guard() -> None:
     if st.session_state.get("_selection") is not None:
         return
     if unreadable:
-        widgets.answer(":red[This dataset cannot be opened.]")
+        if st.session_state.get("_unreadable_part") == "round":
+            widgets.answer(":red[This round cannot be read.] The others may be whole.")
+        else:
+            widgets.answer(":red[This dataset cannot be opened.]")
         st.error(widgets.literal(unreadable), icon=":material/error:")
     with st.container(width=640):
         if not unreadable:

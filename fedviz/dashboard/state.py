@@ -109,6 +109,7 @@ def choose(levels: tuple[str, ...]) -> None:
         dataset = cache.opened(folders.dataset_path(name))
     except FedvizError as error:
         st.session_state["_unreadable"] = str(error)
+        st.session_state["_unreadable_part"] = "dataset"
         return
     st.session_state["_unreadable"] = ""
     try:
@@ -116,6 +117,7 @@ def choose(levels: tuple[str, ...]) -> None:
     except FedvizError as error:
         # The breadcrumb stands already: another round may be whole.
         st.session_state["_unreadable"] = str(error)
+        st.session_state["_unreadable_part"] = "round"
 
 
 def _within(dataset: WeightDataset, levels: tuple[str, ...]) -> Selection | None:
