@@ -33,11 +33,14 @@ with left:
     widgets.section("Clients", wording.clients_note(dataset, round_))
     tables.client_table(chosen, summary)
 with right:
-    overview.courses(dataset, round_)
+    over_rounds = overview.place_for_courses(round_)
     widgets.section("TFF type of one round")
     st.code(tff_type_of_round(dataset.signature), language=None, wrap_lines=True)
     st.markdown(f":small[:gray[{wording.file_note(dataset)}]]")
 
+with over_rounds:
+    # Last, since all rounds are read for it: the rest is there meanwhile.
+    overview.courses(dataset, round_)
 widgets.how_to_read(
     "**Spread** is how far the clients lie apart, tensor by tensor: the standard deviation across "
     "them, over the tensor's root mean square. **Moved** is how far the aggregate lies from the "

@@ -54,6 +54,8 @@ SHOTS = [
     Shot("heatmaps", "heatmaps"),
     Shot("clients", "clients", FAULTS),
     Shot("averaging", "averaging"),
+    Shot("report", "report"),
+    Shot("tour", "tour", (("step", "1"),)),
 ]
 LOOKS = [Look("light", 1440, "light"), Look("dark", 1440, "dark"), Look("narrow", 390, "light")]
 HEIGHT = 900

@@ -29,7 +29,7 @@ def cursor(on_cell: Callable[[list[int]], None]) -> None:
 
 def history() -> None:
     """Make the browser's back and forward buttons go from selection to selection."""
-    st.components.v2.component("history", js=_source("history.js"))(key="history", height=1)
+    st.components.v2.component("history", js=_source("history.js"))(key="url_history", height=1)
 
 
 def _source(name: str) -> str:

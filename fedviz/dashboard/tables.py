@@ -32,7 +32,8 @@ def tensor_table(chosen: Selection, summary: RoundSummary | None) -> None:
     """
     specs = _found(list(chosen.dataset.signature), "tensor", lambda spec: spec.name)
     known = {} if summary is None else {each.name: each for each in summary.tensors}
-    frame = pd.DataFrame([_tensor_row(chosen, spec, known.get(spec.name)) for spec in specs])
+    whole = max(1, chosen.dataset.num_parameters)
+    frame = pd.DataFrame([_tensor_row(chosen, s, known.get(s.name), whole) for s in specs])
     _selectable(
         _without_absent(frame),
         "tensors",
@@ -93,11 +94,13 @@ def _tensor_columns(clients: int) -> dict[str, Any]:
     }
 
 
-def _tensor_row(chosen: Selection, spec: TensorSpec, found: TensorSummary | None) -> dict[str, Any]:
+def _tensor_row(
+    chosen: Selection, spec: TensorSpec, found: TensorSummary | None, parameters: int
+) -> dict[str, Any]:
     row: dict[str, Any] = {
         "tensor": spec.name,
         "shape": shape_text(spec.shape) if spec.is_float else f"{spec}",
-        "share": 100 * spec.size / max(1, chosen.dataset.num_parameters),
+        "share": 100 * spec.size / parameters,
     }
     if found is None:
         return row

@@ -98,7 +98,7 @@ def _data(chosen: Selection) -> None:
         figure = label_partition_figure(
             examples, ids[:_MOST_ROWS], ["all examples"], widgets.theme()
         )
-        widgets.chart(figure, "tour_examples", wide="mid")
+        widgets.chart(figure, "tour_examples", wide="mid", exported=False)
         return
     order, top, share = stories.labels_by_skew(counts)
     rows = order[:_MOST_ROWS]
@@ -110,7 +110,7 @@ def _data(chosen: Selection) -> None:
     else:
         notes = [f"{percentage(share[i], 0)} are {top[i, 0]} or {top[i, 1]}" for i in rows]
         figure = image_mosaic_figure(found.images[rows], shown, notes, widgets.theme())
-    widgets.chart(figure, "tour_data", wide="mid")
+    widgets.chart(figure, "tour_data", wide="mid", exported=False)
 
 
 def _apart(chosen: Selection) -> None:
@@ -130,7 +130,7 @@ def _apart(chosen: Selection) -> None:
         is_share=facts.is_share,
         title=f"{facts.metric} on examples that nobody trained on",
     )
-    widgets.chart(figure, "tour_apart", wide="mid")
+    widgets.chart(figure, "tour_apart", wide="mid", exported=False)
 
 
 def _send(chosen: Selection) -> None:
@@ -156,7 +156,7 @@ def _repeat(chosen: Selection) -> None:
         widgets.theme(),
         shown_round=chosen.round.number,
     )
-    widgets.chart(figure.update_layout(height=380), "tour_repeat", wide="mid")
+    widgets.chart(figure.update_layout(height=380), "tour_repeat", wide="mid", exported=False)
 
 
 @st.cache_resource(show_spinner=False, max_entries=16, hash_funcs=cache.HASH_KEYS)
@@ -178,5 +178,5 @@ def _weights(chosen: Selection, key: str, roles: tuple[str, ...]) -> None:
         for panel in view.panels
         if panel.role in roles
     ]
-    widgets.chart(weights_side_by_side(drawn, widgets.theme()), key, wide="mid")
+    widgets.chart(weights_side_by_side(drawn, widgets.theme()), key, wide="mid", exported=False)
     st.markdown(f":small[:gray[The layer {wording.plain(tensor)}.]]")

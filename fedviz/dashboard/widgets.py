@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from fedviz.dashboard import export
 from fedviz.errors import FedvizError
 from fedviz.figures.theme import CONFIG, Theme, template, theme_for
 
@@ -47,7 +48,9 @@ def theme() -> Theme:
 
 def style() -> None:
     """The little that Streamlit's theme cannot say."""
-    st.html(f"<style>{_STYLE.replace('PAGE_COLOUR', theme().page)}</style>")
+    colours = theme()
+    text = _STYLE.replace("PAGE_COLOUR", colours.page).replace("SUB_COLOUR", colours.sub)
+    st.html(f"<style>{text}</style>")
 
 
 def crumbs() -> DeltaGenerator:
@@ -96,19 +99,28 @@ def chart(
     wide: Literal["", "mid", "wide"] = "",
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
     selection_mode: Literal["points", "box"] = "points",
+    exported: bool = True,
 ) -> Any:
-    """Show a figure; on a narrow screen a ``mid`` or ``wide`` one scrolls sideways."""
+    """Show a figure, and what to take of it unless ``exported`` is off.
+
+    On a narrow screen a ``mid`` or ``wide`` one scrolls sideways.
+    """
     figure.update_layout(template=template(theme()))
-    with st.container(key=f"{wide}_{key}" if wide else f"plain_{key}"):
-        return st.plotly_chart(
-            figure,
-            theme=None,
-            config=dict(CONFIG),
-            key=key,
-            width="stretch",
-            on_select=on_select,
-            selection_mode=selection_mode,
-        )
+    export.with_background(figure, theme())
+    with st.container(key=f"view_{key}", gap=None):
+        with st.container(key=f"{wide}_{key}" if wide else f"plain_{key}"):
+            event = st.plotly_chart(
+                figure,
+                theme=None,
+                config=export.chart_config(key) if exported else dict(CONFIG),
+                key=key,
+                width="stretch",
+                on_select=on_select,
+                selection_mode=selection_mode,
+            )
+        if exported:
+            export.menu(figure, key)
+    return event
 
 
 def how_to_read(text: str) -> None:

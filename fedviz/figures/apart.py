@@ -129,7 +129,7 @@ def _draw_start(
             "x1": value,
             "y0": i,
             "y1": i,
-            "layer": "below",
+            "layer": "between",
             "line": {"color": colours[i], "width": 2},
         }
         for i, value in enumerate(values)

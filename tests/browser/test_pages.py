@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser import driver
+from tests.browser.accessibility import violations
 from tests.browser.server import running_dashboard
 from tests.dashboard.datasets import NASTY, NASTY_FILE, write
 from tests.dashboard.test_odd_datasets import NASTY_SIGNATURE, OTHER_SIGNATURE
@@ -14,6 +15,8 @@ pytestmark = pytest.mark.browser
 
 PAGES = {"": "Overview", "generate": "Generate", "signatures": "Signatures"}
 PAGES |= {"heatmaps": "Heatmaps", "clients": "Clients", "averaging": "Averaging"}
+PAGES |= {"rounds": "Rounds", "import": "Import", "report": "Report"}
+PAGES |= {"tour": "Nine participants, nine different views of the same digits."}
 FAULTS = "digits-faults.h5"
 
 CELL_CENTRE = """([client, tensor]) => {
@@ -61,14 +64,18 @@ def test_a_fresh_server_opens_a_deep_link_the_same_for_everybody(browser, tmp_pa
 
 
 @pytest.mark.parametrize(("width", "colours"), [(1440, "light"), (1440, "dark"), (390, "light")])
-def test_every_page_fits_the_screen(browser, dashboard, tmp_path, width, colours):
+def test_every_page_fits_the_screen_and_is_accessible(browser, dashboard, tmp_path, width, colours):
     viewport = {"width": width, "height": 900}
     with driver.watched_page(browser, viewport=viewport, color_scheme=colours) as page:
         for path, title in PAGES.items():
             driver.open_address(page, f"{dashboard.url}/{path}?dataset={FAULTS}")
             expect(page.locator("h1")).to_have_text(title)
-            expect(page.locator("h2").first).to_be_visible()
-            page.screenshot(path=tmp_path / f"{title}-{colours}-{width}.png", animations="disabled")
+            if path != "tour":
+                expect(page.locator("h2").first).to_be_visible()
+            name = f"{path or 'overview'}-{colours}-{width}"
+            page.screenshot(path=tmp_path / f"{name}.png", animations="disabled")
+            if width == 1440:
+                assert violations(page) == [], name
             assert page.evaluate(OVERFLOW) == [0, 0], f"{title} overflows"
             light = page.evaluate("getComputedStyle(document.querySelector('.stApp')).colorScheme")
             assert light == colours
