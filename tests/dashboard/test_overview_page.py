@@ -37,7 +37,7 @@ def test_a_damaged_round_does_not_hide_the_others(open_page, data_dir):
     assert "000001" in warning.value
     assert page.charts()
     page.choose(round=1)
-    assert page.answer == ":red[This round cannot be read.] The others may be whole."
+    assert page.answer == ":red[This round cannot be read.] Choose another above."
     assert "rounds/000001/clients" in page.errors[0]
     page.choose(round=2)
     assert page.answer
