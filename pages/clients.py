@@ -33,5 +33,6 @@ widgets.how_to_read(
     "what is near there may still be apart in the other directions, and the axes say how much of "
     "the variance they hold. The **score** is the largest robust z-score of four measures: 0 is "
     "the median client. It says that a client is unusual, not that it is malicious: a client with "
-    "labels that nobody else has is unusual too."
+    "labels that nobody else has is unusual too. A **silhouette** below 0 says that a client is "
+    "nearer to another cluster than to its own."
 )

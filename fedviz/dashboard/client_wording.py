@@ -237,8 +237,8 @@ def silhouettes_note(clusters: Clustering) -> str:
         "strong" if score > 0.7 else "fair" if score > 0.5 else "weak" if score > 0.25 else "poor"
     )
     return (
-        f"{counted(clusters.count, 'cluster')} part the clients best, with a mean silhouette of "
-        f"{decimals(score, 2)}: {worth}. Below 0 a client is nearer to another cluster."
+        f"{counted(clusters.count, 'cluster')}, with a mean silhouette of {decimals(score, 2)}: "
+        f"{worth}."
     )
 
 

@@ -396,7 +396,6 @@ def detectors(view: ClientsView) -> None:
     found = client_cache.detected(view.chosen.dataset, view.chosen.aggregate)
     if found is None:
         return
-    widgets.section("Which detector to believe", client_wording.detection_sentence(found))
     left, right = st.columns([5, 6], gap="large")
     curves = [
         RocCurve(
@@ -410,11 +409,10 @@ def detectors(view: ClientsView) -> None:
         for r in found.results
     ]
     with left:
-        widgets.chart(roc_figure(curves, widgets.theme()), "roc")
-        st.markdown(
-            ":small[:gray[ROC curves, with the area under each. The orange dot is the threshold "
-            f"of {THRESHOLD:g}.]]"
+        widgets.section(
+            "Detectors", f"ROC curves and the areas under them; a dot at the score {THRESHOLD:g}."
         )
+        widgets.chart(roc_figure(curves, widgets.theme()), "roc")
     rows = [
         {
             "Detector": client_wording.DETECTOR_NAMES[r.detector],
@@ -426,6 +424,7 @@ def detectors(view: ClientsView) -> None:
         for r in found.results
     ]
     with right:
+        widgets.section("Which detector to believe", client_wording.detection_sentence(found))
         st.table(pd.DataFrame(rows), border="horizontal", hide_index=True)
         faults = counted(len(view.chosen.dataset.ground_truth), "fault")
         st.markdown(f":small[:gray[Against the {faults} that were injected on purpose.]]")
