@@ -22,7 +22,8 @@ from benchmarks.timing import machine
 
 TOPICS = (
     *("federated_mean", "memory", "growth", "beyond_memory", "aggregators", "robust_rules"),
-    *("numbers", "many_tensors", "finiteness", "importing", "startup", "heatmaps", "attacks"),
+    *("numbers", "many_tensors", "finiteness", "importing", "startup", "gram", "heatmaps"),
+    "attacks",
 )
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3"}
 

@@ -123,9 +123,8 @@ def federated_mean_of_rows(
     rounded once to the tensor's dtype. Up to float32 it is within 1 ulp of the largest value at
     its place, whatever the order of the clients: of up to 95 clients each value is widened to
     float64 first; of more, float32 values are summed as such, four or eight at a time. TensorFlow's
-    threads
-    take subnormal numbers for 0, so that what is smaller than the smallest normal number (1.2e-38
-    in float32), of many clients times their number, may be lost.
+    threads take subnormal numbers for 0, so that what is smaller than the smallest normal number
+    (1.2e-38 in float32), of many clients times their number, may be lost.
 
     Large models are averaged in several computations, so that memory beyond the result is bounded
     and a result fits into a message.

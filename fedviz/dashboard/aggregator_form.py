@@ -14,7 +14,7 @@ from fedviz.dashboard.state import Selection
 from fedviz.errors import FedvizError
 from fedviz.parameters import Choice, Parameter
 
-__all__ = ["ChosenRule", "choose", "fields"]
+__all__ = ["ChosenRule", "choose", "fields", "leave_out_divergent"]
 
 
 @dataclass(frozen=True)
@@ -127,4 +127,13 @@ def _history(chosen: Selection, rule: Aggregator) -> bool:
         key="history",
         help="Adaptive norms then are what a server would have by this round; without it, they "
         "are their first estimates.",
+    )
+
+
+def leave_out_divergent(chosen: Selection) -> bool:
+    """Whether clients of another signature are left out; asked only where there are some."""
+    divergent = len(chosen.round.divergent)
+    return bool(divergent) and st.toggle(
+        f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
+        help="A round in which a client has another signature cannot be aggregated with it.",
     )

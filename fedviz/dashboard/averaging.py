@@ -48,11 +48,7 @@ def rule(chosen: Selection) -> None:
     """Choose how to average, and start it."""
     widgets.section("Rule")
     form = aggregator_form.choose(chosen)
-    divergent = len(chosen.round.divergent)
-    leave_out = bool(divergent) and st.toggle(
-        f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
-        help="TFF refuses a round in which a client has another signature.",
-    )
+    leave_out = aggregator_form.leave_out_divergent(chosen)
     job = jobs.current(_JOB)
     started = st.button(
         f"Average round {chosen.round.number}",

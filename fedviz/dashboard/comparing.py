@@ -59,11 +59,7 @@ def form(chosen: Selection, found: Comparison | None) -> None:
     texts = _choose(chosen, found)
     candidates = _parsed(texts, weighting)
     _add_with_parameters()
-    divergent = len(chosen.round.divergent)
-    leave_out = bool(divergent) and st.toggle(
-        f"Leave {divergent} divergent client{'s' if divergent > 1 else ''} out",
-        help="A round in which a client has another signature cannot be aggregated with it.",
-    )
+    leave_out = aggregator_form.leave_out_divergent(chosen)
     job = jobs.current(_JOB)
     started = st.button(
         f"Compare on round {chosen.round.number}",
