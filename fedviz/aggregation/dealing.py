@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import grpc
 
-from fedviz.aggregation.connection import Connection, WorkerGoneError, one_line
+from fedviz.aggregation.connection import GONE, Connection, WorkerGoneError, one_line
 from fedviz.aggregation.machines import WorkerAddress, silence_of
 from fedviz.errors import EngineError, FedvizError
 
@@ -33,12 +33,6 @@ Result = TypeVar("Result")
 _ANSWER_SECONDS = 5.0
 _WATCH_SECONDS = 5.0
 _SILENCES = 2
-
-_GONE = {
-    grpc.StatusCode.UNAVAILABLE,
-    # What it had is gone: it was started again in between.
-    grpc.StatusCode.FAILED_PRECONDITION,
-}
 
 
 @dataclass
@@ -261,7 +255,7 @@ def _reason_of_loss(error: Exception, connection: Connection) -> str:
     # Another mean of this process may have found it silent, and closed what both use.
     if connection.closed or isinstance(error, WorkerGoneError):
         return "it does not answer any more"
-    if isinstance(error, grpc.RpcError) and error.code() in _GONE:
+    if isinstance(error, grpc.RpcError) and error.code() in GONE:
         return f"it ended while it worked ({one_line(error.details() or str(error))})"
     return ""
 
