@@ -17,7 +17,7 @@ from benchmarks.tff_with_lists import Process
 from benchmarks.timing import Goal, Row, medians, seconds
 from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS
 
-REPEATS = 10
+REPEATS = 5
 CLIENTS, TENSORS, SIZE = 100, 4, 25_000
 TIMES_FASTER = 10
 

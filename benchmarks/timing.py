@@ -14,6 +14,9 @@ __all__ = ["Goal", "Row", "Timed", "machine", "median_seconds", "medians", "seco
 
 PACKAGES = ("numpy", "h5py", "tensorflow", "tensorflow-federated")
 
+# A process is at rest that uses less than a tenth of a processor for 20 ms.
+LOOK_SECONDS, IDLE_SHARE = 0.02, 0.1
+
 Timed = Callable[[], float]
 """A case that runs once and says how many seconds of it count."""
 
@@ -57,8 +60,22 @@ def medians(cases: Mapping[str, Timed], repeats: int) -> dict[str, float]:
     runs: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(repeats):
         for name, call in cases.items():
+            _come_to_rest()
             runs[name].append(call())
     return {name: statistics.median(times) for name, times in runs.items()}
+
+
+def _come_to_rest() -> None:
+    """Wait until this process's threads are idle.
+
+    Those that NumPy multiplies matrices with look for more work for a tenth of a second after a
+    product: on two processors the next case would have only one.
+    """
+    busy = 1.0
+    while busy > IDLE_SHARE:
+        started, used = time.perf_counter(), time.process_time()
+        time.sleep(LOOK_SECONDS)
+        busy = (time.process_time() - used) / (time.perf_counter() - started)
 
 
 def machine() -> str:

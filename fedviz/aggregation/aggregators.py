@@ -278,7 +278,7 @@ _MEAN = Aggregator(
     title="Federated mean",
     description="TFF's mean over the memory-mapped clients, in shards",
     formula="Σ w_i x_i / Σ w_i",
-    source="tff.federated_sum and tff.federated_map; McMahan et al., Communication-Efficient "
+    source="tff.federated_aggregate and tff.federated_map; McMahan et al., Communication-Efficient "
     "Learning of Deep Networks from Decentralized Data, AISTATS 2017",
     protects_against="nothing: the mean follows any client",
     engine="tff",
