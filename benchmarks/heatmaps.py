@@ -28,7 +28,7 @@ TARGETS = {"64 × 32": 0.3, "1,024 × 1,024": 0.8, "4,096 × 4,096": 1.2}
 WINDOW = (1000, 1300, 2000, 2300)
 
 PAINTED = """([rows, columns]) => {
-    const plot = document.querySelector('[class*="st-key-wide_grid"] .js-plotly-plot');
+    const plot = document.querySelector('.st-key-wide_grid .js-plotly-plot');
     if (!plot?._fullLayout?.yaxis) return false;
     const {xaxis, yaxis} = plot._fullLayout;
     const layers = [...plot.querySelectorAll('.heatmaplayer')];
@@ -37,12 +37,12 @@ PAINTED = """([rows, columns]) => {
         && Math.abs(xaxis.range[1] - xaxis.range[0]) === columns;
 }"""
 PLACE = """([row, column]) => {
-    const plot = document.querySelector('[class*="st-key-wide_grid"] .js-plotly-plot');
+    const plot = document.querySelector('.st-key-wide_grid .js-plotly-plot');
     const {xaxis, yaxis} = plot._fullLayout, {left, top} = plot.getBoundingClientRect();
     return [left + xaxis._offset + xaxis.l2p(column), top + yaxis._offset + yaxis.l2p(row)];
 }"""
 CELLS = """() => {
-    const plot = document.querySelector('[class*="st-key-wide_grid"] .js-plotly-plot');
+    const plot = document.querySelector('.st-key-wide_grid .js-plotly-plot');
     return Math.max(...plot._fullData.map((trace, i) => trace.type !== 'heatmap' ? 0
         : plot.calcdata[i][0].z.reduce((sum, line) => sum + line.length, 0)));
 }"""

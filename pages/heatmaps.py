@@ -24,7 +24,7 @@ with sentence:
 
 windows.way_back(view)
 cells = windows.chosen_cells(view)
-key = windows.grid_key(chosen, view)
+variant = windows.variant(chosen, view)
 widgets.chart(
     heatmap_grid(
         panels.figures(view, drawing, chosen),
@@ -34,9 +34,10 @@ widgets.chart(
         selected=cells,
         is_symlog=drawing.is_symlog,
     ),
-    key,
+    "grid",
+    variant=variant,
     wide="wide",
-    on_select=lambda: windows.on_box(key, view),
+    on_select=lambda: windows.on_box(f"grid_{variant}", view),
     selection_mode="box",
 )
 linked.cursor(lambda clicked: windows.on_cell(clicked, view))

@@ -62,7 +62,7 @@ function show(plot, point) {
 
 export default function ({ setTriggerValue }) {
   const attach = (event) => {
-    const plot = event.target.closest?.('[class*="st-key-wide_grid"] .js-plotly-plot')
+    const plot = event.target.closest?.('.st-key-wide_grid .js-plotly-plot')
     if (!plot?.on) return
     plot.tellOfCell = (cells) => setTriggerValue("cell", cells)
     if (plot.hasLinkedCursor) return

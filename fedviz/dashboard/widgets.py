@@ -96,6 +96,7 @@ def chart(
     figure: go.Figure,
     key: str,
     *,
+    variant: str = "",
     wide: Literal["", "mid", "wide"] = "",
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
     selection_mode: Literal["points", "box"] = "points",
@@ -103,7 +104,10 @@ def chart(
 ) -> Any:
     """Show a figure, and what to take of it unless ``exported`` is off.
 
-    On a narrow screen a ``mid`` or ``wide`` one scrolls sideways.
+    With another ``variant`` it is another chart to Streamlit, with no box or points left over from
+    the last. (A container's key stays: with another, the browser would first draw the last figure
+    once more in the new container, which takes as long as the new one.) On a narrow screen a
+    ``mid`` or ``wide`` one scrolls sideways.
     """
     figure.update_layout(template=template(theme()))
     export.with_background(figure, theme())
@@ -113,7 +117,7 @@ def chart(
                 figure,
                 theme=None,
                 config=export.chart_config(key) if exported else dict(CONFIG),
-                key=key,
+                key=f"{key}_{variant}" if variant else key,
                 width="stretch",
                 on_select=on_select,
                 selection_mode=selection_mode,

@@ -15,7 +15,7 @@ from fedviz.figures.text import counted
 __all__ = [
     "box_choice",
     "chosen_cells",
-    "grid_key",
+    "variant",
     "on_box",
     "on_cell",
     "start",
@@ -61,10 +61,10 @@ def chosen_cells(view: BeforeAfter) -> Window | None:
     return (row, row + 1, column, column + 1)
 
 
-def grid_key(chosen: Selection, view: BeforeAfter) -> str:
-    """The chart's key: another tensor or window is another chart, with no box left over."""
+def variant(chosen: Selection, view: BeforeAfter) -> str:
+    """Which chart it is: another tensor or window is another, with no box left over."""
     place = "_".join(map(str, view.window))
-    return f"grid_{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}_{place}"
+    return f"{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}_{place}"
 
 
 def on_box(key: str, view: BeforeAfter) -> None:

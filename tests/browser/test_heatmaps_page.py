@@ -14,9 +14,9 @@ pytestmark = pytest.mark.browser
 # Pages are drawn anew for each of these; the machine may do other things too.
 MILLISECONDS = 60_000
 
-PLOT = '[class*="st-key-wide_grid"] .js-plotly-plot'
+PLOT = '.st-key-wide_grid .js-plotly-plot'
 PLACE = """([k, row, column]) => {
-    const plot = document.querySelector('[class*="st-key-wide_grid"] .js-plotly-plot');
+    const plot = document.querySelector('.st-key-wide_grid .js-plotly-plot');
     const axis = letter => plot._fullLayout[`${letter}axis${k === 1 ? '' : k}`];
     const {left, top} = plot.getBoundingClientRect();
     return [
