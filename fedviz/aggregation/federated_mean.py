@@ -8,7 +8,9 @@ hands TFF row numbers and weights, and each TFF client reads its rows from the f
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -31,7 +33,9 @@ from fedviz.signature import DTYPES, Signature, TensorSpec
 
 __all__ = ["SHARD_TYPE", "federated_mean_in_memory", "federated_mean_of_rows", "sums_of_shard_of"]
 
-_RESULT_BYTES = 128 << 20
+# A result of this size is small beside what a mean may take of memory. While one is handed over
+# the next is computed: 10 clients of 10 M values took half as long so.
+_RESULT_BYTES, _AT_ONCE = 16 << 20, 2
 
 SHARD_TYPE = tff.to_type((np.int64, tff.TensorType(np.float64, [None])))
 
@@ -126,8 +130,8 @@ def federated_mean_of_rows(
     threads take subnormal numbers for 0, so that what is smaller than the smallest normal number
     (1.2e-38 in float32), of many clients times their number, may be lost.
 
-    Large models are averaged in several computations, so that memory beyond the result is bounded
-    and a result fits into a message.
+    Large models are averaged in several computations, two at a time, so that memory beyond the
+    result is bounded and a result fits into a message.
 
     Parameters
     ----------
@@ -157,11 +161,21 @@ def federated_mean_of_rows(
     rows = np.flatnonzero(weights)
     dealt = shards(scaled(weights), rows, num_shards or local_shards(tensors))
     means = [np.empty(tensor.size, DTYPES[tensor.dtype]) for tensor in tensors]
-    for pieces in groups(tensors, _RESULT_BYTES):
-        progress(pieces[0].index)
+
+    def compute(pieces: tuple[Piece, ...]) -> None:
         result = context.run(_mean_of_rows(pieces, len(rows)), dealt)
         for piece, value in zip(pieces, result, strict=True):
             means[piece.index][piece.first : piece.last] = value
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running: deque[Future[None]] = deque()
+        for pieces in groups(tensors, _RESULT_BYTES):
+            if len(running) == _AT_ONCE:
+                running.popleft().result()
+            progress(pieces[0].index)
+            running.append(pool.submit(compute, pieces))
+        for future in running:
+            future.result()
     return [mean.reshape(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
 
 

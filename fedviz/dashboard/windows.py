@@ -15,10 +15,10 @@ from fedviz.figures.text import counted
 __all__ = [
     "box_choice",
     "chosen_cells",
-    "variant",
     "on_box",
     "on_cell",
     "start",
+    "variant",
     "way_back",
     "window_of",
 ]
