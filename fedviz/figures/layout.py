@@ -29,16 +29,16 @@ UNFADED = {"marker": {"opacity": 1}}
 
 def blank_figure(theme: Theme, height: float, **margins: float) -> go.Figure:
     """A figure with the theme's template, a height and margins ``l``, ``r``, ``t``, ``b`` in px."""
-    figure = go.Figure()
-    figure.update_layout(
-        template=template(theme),
-        height=round(height),
-        margin=margins,
-        # Streamlit sets its own backgrounds over the template's.
-        paper_bgcolor=TRANSPARENT,
-        plot_bgcolor=TRANSPARENT,
+    return go.Figure(
+        layout={
+            "template": template(theme),
+            "height": round(height),
+            "margin": margins,
+            # Streamlit sets its own backgrounds over the template's.
+            "paper_bgcolor": TRANSPARENT,
+            "plot_bgcolor": TRANSPARENT,
+        }
     )
-    return figure
 
 
 def label(

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -139,7 +140,7 @@ class Theme:
     clients: tuple[str, ...]
     diverging: tuple[str, ...]
     sequential: tuple[str, ...]
-    kinds: Mapping[MismatchKind, str]
+    kinds: Mapping[MismatchKind, str] = field(hash=False)
 
     @property
     def failure(self) -> str:
@@ -251,8 +252,9 @@ def client_colour(theme: Theme, index: int) -> str:
     return theme.clients[index % len(theme.clients)]
 
 
+@functools.lru_cache(maxsize=2)
 def template(theme: Theme) -> go.layout.Template:
-    """Fonts, axes, margins and hover labels that all figures share."""
+    """Fonts, axes, margins and hover labels that all figures share; a figure takes a copy."""
     axis = {
         "showgrid": True,
         "gridcolor": theme.grid,

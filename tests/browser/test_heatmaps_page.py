@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 # Pages are drawn anew for each of these; the machine may do other things too.
 MILLISECONDS = 60_000
 
-PLOT = '.st-key-wide_grid .js-plotly-plot'
+PLOT = ".st-key-wide_grid .js-plotly-plot"
 PLACE = """([k, row, column]) => {
     const plot = document.querySelector('.st-key-wide_grid .js-plotly-plot');
     const axis = letter => plot._fullLayout[`${letter}axis${k === 1 ? '' : k}`];
