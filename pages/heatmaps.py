@@ -6,7 +6,7 @@ from fedviz.dashboard import cache, linked, panels, state, widgets, windows, wor
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.distributions import overlaid_histograms
 from fedviz.figures.heatmaps import heatmap_grid
-from fedviz.figures.large_heatmap import minimap
+from fedviz.figures.minimap import minimap
 
 state.run_app_first()
 chosen = state.selection()

@@ -15,14 +15,11 @@ from fedviz.errors import InvalidArgumentError
 __all__ = [
     "TINY_LIMIT",
     "Histogram",
-    "Spike",
     "clipped_share",
-    "furthest_cell",
     "histogram",
     "magnification",
     "magnification_for",
     "shared_limit",
-    "spikes",
 ]
 
 TINY_LIMIT = 1e-6
@@ -186,38 +183,3 @@ def magnification_for(limit: float, reach: float) -> int:
     if reach == TINY_LIMIT or reach >= limit:
         return 1
     return 1 << min(20, math.floor(math.log2(limit / reach)))
-
-
-@dataclass(frozen=True)
-class Spike:
-    """A single value far outside the scale."""
-
-    row: int
-    column: int
-    value: float
-
-
-def spikes(matrix: NDArray[Any], limit: float, factor: float = 4.0, most: int = 3) -> list[Spike]:
-    """The few finite cells that lie more than ``factor`` × ``limit`` from zero, furthest first.
-
-    Returns
-    -------
-    list of Spike
-        At most ``most``. Empty where more than 32 cells are so far out: that is a wide
-        distribution, not spikes.
-    """
-    rows, columns = np.nonzero(np.isfinite(matrix) & (np.abs(matrix) > factor * limit))
-    if rows.size > 32:
-        return []
-    values = matrix[rows, columns]
-    order = np.argsort(-np.abs(values), kind="stable")[:most]
-    return [Spike(int(rows[i]), int(columns[i]), float(values[i])) for i in order]
-
-
-def furthest_cell(matrix: NDArray[Any]) -> tuple[int, int] | None:
-    """The cell whose finite value is furthest from zero; None where none is finite."""
-    magnitude = np.where(np.isfinite(matrix), np.abs(matrix), -1.0)
-    if not magnitude.size or magnitude.max() < 0:
-        return None
-    row, column = divmod(int(np.argmax(magnitude)), matrix.shape[1])
-    return row, column

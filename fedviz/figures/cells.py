@@ -31,7 +31,6 @@ __all__ = [
     "colour_bar",
     "draw_bars",
     "draw_cells",
-    "draw_histogram",
     "finite_cells",
     "frame",
     "histogram_axes",
@@ -39,7 +38,6 @@ __all__ = [
     "index_axes",
     "mark_nonfinite",
     "nonfinite_text",
-    "number_axes",
     "select_box",
 ]
 
@@ -224,12 +222,6 @@ def _runs(line: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
-    """Add a histogram on the k-th axes; its end bars are coloured where values are clipped."""
-    draw_bars(figure, k, histogram, theme)
-    figure.update_layout(histogram_axes(k, histogram))
-
-
 def draw_bars(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
     """Add a histogram's bars; its axes are the caller's."""
     figure.add_bar(
@@ -268,13 +260,6 @@ def _bar_colours(histogram: Histogram, theme: Theme) -> list[str]:
     if histogram.above:
         colours[-1] = theme.diverging[-1]
     return colours
-
-
-def number_axes(
-    figure: go.Figure, k: int, matrix: ReducedMatrix, layout: MatrixLayout, box: Box, width: int
-) -> None:
-    """Ranges and ticks, in the tensor's own indices."""
-    figure.update_layout(index_axes(k, matrix, layout, box, width))
 
 
 def index_axes(

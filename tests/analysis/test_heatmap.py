@@ -13,13 +13,10 @@ from fedviz.analysis.heatmap import Form, as_matrix, layout_for
 from fedviz.analysis.reduction import reduce_cells
 from fedviz.analysis.scales import (
     TINY_LIMIT,
-    Spike,
     clipped_share,
-    furthest_cell,
     histogram,
     magnification,
     shared_limit,
-    spikes,
 )
 from fedviz.errors import InvalidArgumentError
 
@@ -267,12 +264,3 @@ def test_magnified_differences_fill_half_the_scale_and_no_more(
 ) -> None:
     factor = magnification(limit, [np.array([difference])])
     assert factor == 1 or limit / 2 < factor * difference <= limit * (1 + 1e-9)
-
-
-def test_spikes_and_the_furthest_cell() -> None:
-    matrix = np.full((6, 6), 0.1)
-    matrix[4, 5], matrix[1, 2], matrix[0, 0] = -1.9, 2.4, np.nan
-    assert spikes(matrix, 0.2) == [Spike(1, 2, 2.4), Spike(4, 5, -1.9)]
-    assert spikes(np.full((6, 6), 9.0), 0.2) == []
-    assert furthest_cell(matrix) == (1, 2)
-    assert furthest_cell(np.full((2, 2), np.nan)) is None

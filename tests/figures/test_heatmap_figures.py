@@ -10,10 +10,10 @@ import pytest
 
 from fedviz.analysis.heatmap import MatrixLayout, as_matrix, layout_for
 from fedviz.analysis.reduction import reduce_cells
-from fedviz.analysis.scales import histogram, spikes
+from fedviz.analysis.scales import histogram
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid, panels_per_row
-from fedviz.figures.large_heatmap import histogram_figure, large_heatmap, minimap
+from fedviz.figures.minimap import minimap
 from fedviz.figures.theme import DARK, LIGHT
 
 LIMIT = 0.5
@@ -200,71 +200,30 @@ def test_titles_are_plain_text() -> None:
     assert f"<span style='color:{LIGHT.server}'>■</span>" in titles(figure)[0]
 
 
-def large_window() -> tuple[np.ndarray, MatrixLayout]:
+def test_a_reduced_window_keeps_the_tensor_s_indices() -> None:
     values = np.zeros((784, 1024), np.float32)
-    values[351, 533], values[610, 120] = 2.4, -1.9
-    values[100:108, 790:802] = np.nan
-    return values, layout_for(values.shape, "dense/kernel")
-
-
-def test_a_large_tensor_is_reduced_and_its_spikes_ringed() -> None:
-    values, layout = large_window()
-    figure = large_heatmap(
-        reduce_cells(values, 512, "signed-extreme"),
-        histogram(values, 0.2),
-        0.2,
-        layout,
-        LIGHT,
-        spikes=spikes(values, 0.2),
-    )
-    cells = heatmaps(figure)[0]
-    assert cells.z.shape == (392, 512)
-    assert (cells.x0, cells.dx, cells.y0, cells.dy) == (0.5, 2, 0.5, 2)
-    assert np.nanmax(cells.z) == pytest.approx(2.4)
-    assert np.nanmin(cells.z) == pytest.approx(-1.9)
-    assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
-    ring = next(t for t in figure.data if t.type == "scatter")
-    assert list(zip(ring.y, ring.x, strict=True)) == [(351, 533), (610, 120)]
-    assert titles(figure) == [
-        "<b>+2.40</b> at [351, 533]",
-        "<b>−1.90</b> at [610, 120]",
-        "<b>96</b> cells not finite",
-    ]
+    values[351, 533], values[380, 500] = 2.4, -1.9
+    window = values[282:438, 460:644]
+    reduced = reduce_cells(window, 92, "signed-extreme", origin=(282, 460))
+    layout = layout_for(values.shape, "dense/kernel")
+    shown = HeatmapPanel("server", LIGHT.server, reduced, histogram(window, LIMIT))
+    figure = heatmap_grid([shown], LIMIT, layout, LIGHT)
+    (cells,) = heatmaps(figure)
+    assert cells.z.shape == (78, 92)
+    assert (cells.x0, cells.dx, cells.y0, cells.dy) == (460.5, 2, 282.5, 2)
+    assert (np.nanmax(cells.z), np.nanmin(cells.z)) == pytest.approx((2.4, -1.9))
+    assert tuple(figure.layout.yaxis.range) == (437.5, 281.5)
+    assert all(460 <= tick < 644 for tick in figure.layout.xaxis.tickvals)
     assert "2 × 2 cells around" in cells.hovertemplate
 
 
-def test_a_window_keeps_the_tensor_s_indices() -> None:
-    values, layout = large_window()
-    window = values[282:439, 460:645]
-    figure = large_heatmap(
-        reduce_cells(window, origin=(282, 460)),
-        histogram(window, 0.2),
-        0.2,
-        layout,
-        DARK,
-        spikes=spikes(values, 0.2),
-    )
-    cells = heatmaps(figure)[0]
-    assert (cells.x0, cells.y0, cells.dx) == (460, 282, 1)
-    assert tuple(figure.layout.yaxis.range) == (438.5, 281.5)
-    assert titles(figure) == ["<b>+2.40</b> at [351, 533]"]
-    assert all(460 <= tick < 645 for tick in figure.layout.xaxis.tickvals)
-
-
 def test_minimap_frames_the_window() -> None:
-    values, _ = large_window()
+    values = np.zeros((784, 1024), np.float32)
     figure = minimap(reduce_cells(values, 128), (282, 439, 460, 645), 0.2, LIGHT)
     box = figure.layout.shapes[-1]
     assert (box.x0, box.x1, box.y0, box.y1) == (459.5, 644.5, 281.5, 438.5)
     assert box.line.color == LIGHT.aggregate
     assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
-
-
-def test_histogram_figure() -> None:
-    figure = histogram_figure(histogram(np.array([-1, 0, 0.1, 0.1]), 0.2, bins=5), LIGHT)
-    assert figure.data[0].y.tolist() == [0.5, 0, 0.5, 1, 0]
-    assert figure.data[0].marker.color[0] == LIGHT.diverging[0]
-    assert figure.layout.xaxis.ticktext == ("−0.2", "0", "0.2")
 
 
 def test_contributions_are_sorted_and_add_up() -> None:
