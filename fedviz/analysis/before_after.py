@@ -273,7 +273,7 @@ def _distances(sums: Mapping[Role, PanelSums]) -> tuple[float, float]:
 
 def _nonfinite(sums: Mapping[Role, PanelSums], role: Role) -> int:
     found = sums.get(role, sums["client"])
-    return found.nan + found.infinite
+    return found.nonfinite
 
 
 def _rounded(limit: float) -> float:

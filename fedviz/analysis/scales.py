@@ -79,7 +79,7 @@ class Histogram:
     edges : ndarray of shape (bins + 1,), float64
     below, above : int
         Values beyond the limits.
-    nan, infinite : int
+    nan, positive_infinite, negative_infinite : int
     finite : int, optional
         Finite values in all, where only some of them were counted into the bins; the numbers
         beyond the limits, of NaN and of infinite values are exact all the same.
@@ -90,7 +90,8 @@ class Histogram:
     below: int
     above: int
     nan: int
-    infinite: int
+    positive_infinite: int
+    negative_infinite: int
     finite: int | None = None
 
     @property
@@ -99,9 +100,14 @@ class Histogram:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     @property
+    def nonfinite(self) -> int:
+        """Values that are NaN or infinite."""
+        return self.nan + self.positive_infinite + self.negative_infinite
+
+    @property
     def total(self) -> int:
         """All values, those that are not finite included."""
-        return self._finite + self.nan + self.infinite
+        return self._finite + self.nonfinite
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -148,14 +154,14 @@ def histogram(
     present = values.ravel() if gap is None else values[~gap]
     finite = present[np.isfinite(present)]
     counts, edges = np.histogram(np.clip(finite, -limit, limit), bins, range=(-limit, limit))
-    nan = int(np.isnan(present).sum())
     return Histogram(
         counts.astype(np.int64),
         edges.astype(np.float64),
         below=int((finite < -limit).sum()),
         above=int((finite > limit).sum()),
-        nan=nan,
-        infinite=present.size - finite.size - nan,
+        nan=int(np.isnan(present).sum()),
+        positive_infinite=int((present == np.inf).sum()),
+        negative_infinite=int((present == -np.inf).sum()),
     )
 
 

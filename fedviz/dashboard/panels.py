@@ -225,7 +225,8 @@ def counts_table(view: BeforeAfter) -> None:
             "rms": number(panel.rms),
             "beyond the scale": f"{panel.histogram.below + panel.histogram.above:,}",
             "NaN": f"{panel.histogram.nan:,}",
-            "infinite": f"{panel.histogram.infinite:,}",
+            "+∞": f"{panel.histogram.positive_infinite:,}",
+            "−∞": f"{panel.histogram.negative_infinite:,}",
         }
         for panel in view.panels
     ]

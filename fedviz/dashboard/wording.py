@@ -59,13 +59,14 @@ __all__ = [
 
 HOW_TO_READ_HEATMAPS = (
     "Blue is negative, red positive, and the page's own colour is exactly 0. All panels share one "
-    "scale, unless you give each its own; values beyond it take the end colour, and the share of "
-    "such cells stands under each histogram. Differences are magnified by the factor in their "
-    "title, so that they can be seen. NaN is crosshatched, infinite values are striped. Point at a "
-    "cell to see the same cell in every panel; click it to ask who moved it. Drag a box to look "
-    "closer; *Whole tensor* leads back. A tensor with many cells is drawn in blocks, each showing "
-    "its value furthest from 0, so that a single spike survives, or its mean; the axes keep the "
-    "tensor's own indices. The address of this page holds all that you chose."
+    "scale, unless you give each its own; values below it are violet, values above it yellow, and "
+    "the share of such cells stands under each histogram. Differences are magnified by the factor "
+    "in their title, so that they can be seen. Grey cells are not finite: NaN is crossed, +∞ has "
+    "plus signs, −∞ minus signs. Point at a cell to see the same cell in every panel; click it to "
+    "ask who moved it. Drag a box to look closer; *Whole tensor* leads back. A tensor with many "
+    "cells is drawn in blocks, each showing its value furthest from 0, so that a single spike "
+    "survives, or its mean; the axes keep the tensor's own indices. The address of this page holds "
+    "all that you chose."
 )
 
 HOW_TO_READ_ROUNDS = (

@@ -6,8 +6,9 @@ import plotly.graph_objects as go
 
 from fedviz.analysis.reduction import ReducedMatrix
 from fedviz.figures.cells import box_shape, cell_positions, finite_cells, frame
+from fedviz.figures.colour_range import weights_range
 from fedviz.figures.layout import add_shapes, blank_figure
-from fedviz.figures.theme import Theme, colourscale
+from fedviz.figures.theme import Theme
 
 __all__ = ["minimap"]
 
@@ -40,9 +41,7 @@ def minimap(
     figure.add_heatmap(
         z=finite_cells(matrix),
         **cell_positions(matrix),
-        zmin=-limit,
-        zmax=limit,
-        colorscale=colourscale(theme.diverging),
+        **weights_range(limit, theme).on_heatmap,
         showscale=False,
         hoverinfo="skip",
         hoverongaps=False,

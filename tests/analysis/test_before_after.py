@@ -145,7 +145,7 @@ def test_nonfinite_cells_are_marked_and_leave_the_scale_alone(round_of):
     )
     client = found.panels[1].matrix
     assert client.nan.tolist() == [[True, False], [False, False]]
-    assert client.infinite.tolist() == [[False, True], [False, False]]
+    assert client.positive_infinite.tolist() == [[False, True], [False, False]]
     assert found.nonfinite == (2, 0)
     assert found.limit == 6.0
     # ∞ - ∞ is no number.

@@ -9,6 +9,7 @@ from fedviz.analysis.heatmap import layout_for
 from fedviz.analysis.reduction import reduce_cells
 from fedviz.analysis.scales import histogram
 from fedviz.figures.colour import colour_at, symlog_colourscale, symlog_place
+from fedviz.figures.colour_range import weights_range
 from fedviz.figures.distributions import Distribution, overlaid_histograms
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
 from fedviz.figures.round_figures import small_multiples, tensor_courses
@@ -34,7 +35,7 @@ def test_a_round_without_values_keeps_its_place() -> None:
     assert [np.isfinite(np.asarray(trace.z)).sum() for trace in figure.data] == [24, 0]
     assert [a.text for a in figure.layout.annotations] == ["<b>round 3</b>", "round 4", "none"]
     assert figure.layout.shapes[0].line.color == DARK.aggregate
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-0.5, 0.5)
+    assert figure.layout.coloraxis.cmax == weights_range(0.5, DARK).high
 
 
 def test_distributions_lie_over_each_other() -> None:
@@ -75,8 +76,8 @@ def test_panels_with_scales_of_their_own() -> None:
     ]
     figure = heatmap_grid(own, 0.5, layout, LIGHT)
     first, spread = (trace for trace in figure.data if trace.type == "heatmap")
-    assert (first.zmin, first.zmax) == (-0.03, 0.03)
-    assert (spread.zmin, spread.zmax) == (0, 0.04)
+    assert (first.zmin, first.zmax) == pytest.approx((-0.0318, 0.0318))
+    assert (spread.zmin, spread.zmax) == pytest.approx((0, 0.0412))
     assert spread.colorscale[0][1] == LIGHT.sequential[0]
     assert figure.layout.coloraxis.colorbar.ticktext is None
     texts = [a.text for a in figure.layout.annotations]
