@@ -14,6 +14,7 @@ from fedviz.errors import InvalidArgumentError
 
 __all__ = [
     "TINY_LIMIT",
+    "ClientHistograms",
     "Histogram",
     "clipped_share",
     "histogram",
@@ -24,6 +25,8 @@ __all__ = [
 
 TINY_LIMIT = 1e-6
 """The limit of a scale on which every value is zero."""
+
+_MOST_CURVES = 40
 
 
 def shared_limit(arrays: Iterable[NDArray[Any]], percentile: float = 99.5) -> float:
@@ -189,3 +192,46 @@ def magnification_for(limit: float, reach: float) -> int:
     if reach == TINY_LIMIT or reach >= limit:
         return 1
     return 1 << min(20, math.floor(math.log2(limit / reach)))
+
+
+@dataclass(frozen=True, eq=False)
+class ClientHistograms:
+    """The histograms of the clients that were looked at.
+
+    Parameters
+    ----------
+    centres : ndarray of shape (bins,), float64
+        Middle of each bin; the same bins as those of the panels' histograms.
+    shares : ndarray of shape (clients, bins), float64
+        Share of each client's values that lie in each bin.
+    cohort : int
+        Clients of the round that could have been looked at.
+    cells, window_cells : int
+        Cells of each client that were looked at, and that there are.
+    """
+
+    centres: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    cohort: int
+    cells: int
+    window_cells: int
+
+    @property
+    def curves(self) -> NDArray[np.float64]:
+        """The shares where they are few enough to be drawn one by one; none of more than 40."""
+        return self.shares if len(self.shares) <= _MOST_CURVES else self.shares[:0]
+
+    @property
+    def bands(self) -> NDArray[np.float64]:
+        """What stands for more than 40 clients.
+
+        Returns
+        -------
+        ndarray of shape (2, 2, bins), float64, or (0, 2, bins)
+            In each bin the least and the largest share; then the tenth and the ninetieth
+            percentile.
+        """
+        if len(self.curves) == len(self.shares):
+            return np.zeros((0, 2, len(self.centres)))
+        found = np.quantile(self.shares, [0, 1, 0.1, 0.9], axis=0)
+        return found.reshape(2, 2, -1)

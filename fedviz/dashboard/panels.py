@@ -12,7 +12,8 @@ from fedviz.analysis.before_after import BeforeAfter, HeatmapView, PanelValues
 from fedviz.analysis.heatmap import Plane, layout_for
 from fedviz.analysis.models import DEFAULT_ROLES, Models, Role
 from fedviz.analysis.movers import Movers
-from fedviz.dashboard import kept, widgets, windows, wording
+from fedviz.analysis.scales import ClientHistograms
+from fedviz.dashboard import cache, kept, widgets, windows, wording
 from fedviz.dashboard.state import Selection
 from fedviz.figures.distributions import Distribution
 from fedviz.figures.heatmaps import HeatmapPanel
@@ -21,6 +22,7 @@ from fedviz.figures.theme import client_colour
 
 __all__ = [
     "Drawing",
+    "all_clients",
     "cell_table",
     "colour",
     "controls",
@@ -186,6 +188,13 @@ def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:
         for panel in view.panels
         if panel.role in DEFAULT_ROLES[:4] and panel.limit == view.limit
     ]
+
+
+def all_clients(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> ClientHistograms | None:
+    """How the values of all clients lie over the shared scale."""
+    return cache.client_histograms(
+        chosen.round, chosen.tensor, drawing.view.plane, view.window, view.limit
+    )
 
 
 def who_moved(story: Movers) -> tuple[str, str]:

@@ -75,6 +75,20 @@ def test_two_axes_of_a_kernel(open_page, data_dir):
     np.testing.assert_array_equal(shown["z"], values[2, :, 1, :].T)
 
 
+def test_the_clients_lie_behind_the_histograms(open_page, data_dir):
+    page = open_page("heatmaps", dataset=MLP.name, w="20,31,8,16")
+    *_, overlaid = page.charts()
+    behind, *named = overlaid["data"]
+    assert (behind["name"], len(named)) == ("clients", 4)
+    assert np.isnan(behind["x"]).sum() == 10
+    assert ":small[:gray[Grey: 10 clients.]]" in page.markdown()
+    crowd = write(data_dir / "crowd.h5", [f"c{i:02d}" for i in range(60)])
+    page = open_page("heatmaps", dataset=crowd.name)
+    *_, overlaid = page.charts()
+    assert [each["fill"] for each in overlaid["data"][:2]] == ["toself", "toself"]
+    assert any(text.startswith(":small[:gray[Grey: 60 clients, from") for text in page.markdown())
+
+
 def test_rounds_are_the_file_s_numbers(open_page):
     page = open_page("rounds", dataset=MLP.name)
     assert page.errors == []
