@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from fedviz.dataset import WeightDataset
+from fedviz.signature import Signature
+from fedviz.writer import ClientEntry, WeightDatasetWriter
 from tests.dashboard.datasets import ZOO, write
 from tests.dashboard.opened import ROOT
 
@@ -87,6 +89,23 @@ def test_the_clients_lie_behind_the_histograms(open_page, data_dir):
     *_, overlaid = page.charts()
     assert [each["fill"] for each in overlaid["data"][:2]] == ["toself", "toself"]
     assert any(text.startswith(":small[:gray[Grey: 60 clients, from") for text in page.markdown())
+
+
+@pytest.mark.parametrize("side", [376, 512, 1128])
+def test_a_panel_weighs_little_also_where_many_cells_are_not_finite(open_page, data_dir, side):
+    path = data_dir / "nan.h5"
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.1, (side, side)).astype("f4")
+    values[rng.random(values.shape) < 0.05] = np.nan
+    with (
+        WeightDatasetWriter(path, Signature.of({"w": values})) as writer,
+        writer.round([ClientEntry("a", 1)], {"w": values}) as round_,
+    ):
+        round_.write_client("a", {"w": values})
+    page = open_page("heatmaps", dataset=path.name, panels="server")
+    chart = page.app.get("plotly_chart")[0].proto.spec
+    assert len(heatmaps(page)) == 2
+    assert 0.5e6 < len(chart) <= 1.1e6
 
 
 def test_rounds_are_the_file_s_numbers(open_page):
