@@ -65,10 +65,10 @@ HOW_TO_READ_HEATMAPS = (
     "the share of such cells stands under each histogram. Differences are magnified by the factor "
     "in their title, so that they can be seen. Grey cells are not finite: NaN is crossed, +∞ has "
     "plus signs, −∞ minus signs. Point at a cell to see the same cell in every panel; click it to "
-    "ask who moved it. Drag a box to look closer; *Whole tensor* leads back. A tensor with many "
-    "cells is drawn in blocks, each showing its value furthest from 0, so that a single spike "
-    "survives, or its mean; the axes keep the tensor's own indices. The address of this page holds "
-    "all that you chose."
+    "ask who moved it. Drag a box to look closer; *Whole tensor* leads back, and *Go to* does both "
+    "by numbers. A tensor with many cells is drawn in blocks, each showing its value furthest from "
+    "0, so that a single spike survives, or its mean; the axes keep the tensor's own indices. The "
+    "address of this page holds all that you chose."
 )
 
 HOW_TO_READ_ROUNDS = (

@@ -6,11 +6,12 @@ import h5py
 import numpy as np
 import pytest
 
+from fedviz.dashboard.widgets import literal
 from fedviz.dataset import WeightDataset
 from fedviz.signature import Signature
 from fedviz.writer import ClientEntry, WeightDatasetWriter
 from tests.dashboard.datasets import ZOO, write
-from tests.dashboard.opened import ROOT
+from tests.dashboard.opened import ROOT, unescaped
 
 MLP = ROOT / "sample_data" / "digits-mlp.h5"
 KERNEL = "dense/kernel"
@@ -55,7 +56,27 @@ def test_the_address_is_the_whole_selection(open_page):
 def test_a_window_that_is_not_there_is_said(open_page):
     page = open_page("heatmaps", dataset=MLP.name, w="0,100,0,5")
     assert page.charts()[0]["layout"]["yaxis"]["range"] == [63.5, -0.5]
-    assert any("no window 0" in toast.value.replace("\\", "") for toast in page.app.toast)
+    problem = "There is no row 0:100 among 64: expected 0 to 63"
+    assert [unescaped(toast.value) for toast in page.app.toast] == [problem]
+    assert f":small[:red[{literal(problem)}]]" in page.markdown()
+
+
+def test_cells_are_chosen_by_writing_them(open_page):
+    page = open_page("heatmaps", dataset=MLP.name)
+    page.app.text_input(key="cells").set_value("12, 30")
+    page.run()
+    assert "Which client moved cell [12, 30]" in [each.value for each in page.app.subheader]
+    page.app.text_input(key="cells").set_value("10:20, 5:9")
+    page.run()
+    titles = [each.value for each in page.app.subheader]
+    assert "Which client moved these 40 cells, [10, 5] to [19, 8]" in titles
+    page.app.text_input(key="w").set_value("30:40, :")
+    page.run()
+    assert page.charts()[0]["layout"]["yaxis"]["range"] == [39.5, 29.5]
+    told = [unescaped(text) for text in page.markdown()]
+    problem = "rows 10–19, columns 5–8 are not in view, which is rows 30–39, columns 0–31"
+    assert f":small[:red[{problem}]]" in told
+    assert not page.app.toast
 
 
 def test_two_axes_of_a_kernel(open_page, data_dir):
