@@ -6,7 +6,7 @@ from fedviz.dashboard import cache, linked, panels, state, widgets, windows, wor
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.distributions import overlaid_histograms
 from fedviz.figures.heatmaps import heatmap_grid
-from fedviz.figures.large_heatmap import minimap
+from fedviz.figures.minimap import minimap
 
 state.run_app_first()
 chosen = state.selection()
@@ -76,8 +76,12 @@ with right:
         widgets.chart(minimap(first.matrix, view.window, first.limit, widgets.theme()), "minimap")
     series = panels.distributions(view, chosen)
     if series:
+        everyone = panels.all_clients(view, drawing, chosen)
         widgets.section("Values in view", "Share of the cells, in bins over the shared scale.")
-        widgets.chart(overlaid_histograms(series, view.limit, widgets.theme()), "distributions")
+        figure = overlaid_histograms(series, everyone, view.limit, widgets.theme())
+        widgets.chart(figure, "distributions")
+        if everyone is not None:
+            st.markdown(f":small[:gray[{wording.clients_in_grey(everyone)}]]")
     panels.counts_table(view)
 
 widgets.how_to_read(wording.HOW_TO_READ_HEATMAPS)

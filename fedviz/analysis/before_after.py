@@ -17,8 +17,12 @@ from fedviz.errors import InvalidArgumentError
 
 __all__ = ["BeforeAfter", "HeatmapView", "PanelValues", "before_after", "whole_window"]
 
-_FEW, _FEW_REDUCED, _MANY, _MANY_REDUCED = 512, 448, 320, 256
+_FEW, _FEW_REDUCED, _MANY, _MANY_REDUCED = 512, 376, 320, 256
 """Cells a side, drawn whole and reduced: of one or two panels, and of each of more."""
+
+_MOST_CELLS = _FEW_REDUCED**2
+"""Of a panel, so that it weighs no more than 1.1 MB: four bytes a cell, and one more where many are
+not finite, in base64, in which plotly writes each slash with six letters."""
 
 _FACTS: tuple[tuple[Role, Role], ...] = (
     ("aggregate-server", "server"),
@@ -210,7 +214,9 @@ def _checked(view: HeatmapView, layout: MatrixLayout) -> Window:
 def _steps(window: Window, count: int) -> tuple[int, int]:
     extent = (window[1] - window[0], window[3] - window[2])
     most, reduced = (_FEW, _FEW_REDUCED) if count <= 2 else (_MANY, _MANY_REDUCED)
-    return (1, 1) if max(extent) <= most else block_steps(extent, reduced)
+    if max(extent) > most:
+        return block_steps(extent, reduced)
+    return (1, 2) if extent[0] * extent[1] > _MOST_CELLS else (1, 1)
 
 
 def _limits(
@@ -273,7 +279,7 @@ def _distances(sums: Mapping[Role, PanelSums]) -> tuple[float, float]:
 
 def _nonfinite(sums: Mapping[Role, PanelSums], role: Role) -> int:
     found = sums.get(role, sums["client"])
-    return found.nan + found.infinite
+    return found.nonfinite
 
 
 def _rounded(limit: float) -> float:

@@ -150,8 +150,8 @@ class Models:
         variance = squares / count - (total / count) ** 2
         return np.sqrt(np.maximum(variance, 0))
 
-    def cohort(self, rows: slice, columns: slice) -> Iterator[np.ndarray]:
-        """A window of all conforming clients, some clients at a time.
+    def cohort(self, rows: slice, columns: slice, every: int = 1) -> Iterator[np.ndarray]:
+        """A window of all conforming clients, some at a time; or of one in ``every``.
 
         Yields
         ------
@@ -161,9 +161,10 @@ class Models:
         spec = self.round_.dataset.signature[self.tensor]
         sizes = self.layout.tensor_shape if region is None else [s.stop - s.start for s in region]
         one = max(1, int(np.prod(sizes, dtype="i8")) * 8)
-        count, step = len(self.round_.conforming), max(1, BLOCK_BYTES // one)
+        count, block = len(self.round_.conforming), max(1, BLOCK_BYTES // one)
+        size, step = (block, block) if every == 1 else (1, every)
         for first in range(0, count, step):
-            clients = slice(first, min(first + step, count))
+            clients = slice(first, min(first + size, count))
             if region is None:
                 stack = self.round_.read_stack(spec.name, clients)
                 yield np.stack([as_matrix(each, self.layout)[rows, columns] for each in stack])

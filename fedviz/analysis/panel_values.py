@@ -38,12 +38,18 @@ class PanelSums:
     matrix: ReducedMatrix
     finite: int = 0
     nan: int = 0
-    infinite: int = 0
+    positive_infinite: int = 0
+    negative_infinite: int = 0
     below: int = 0
     above: int = 0
     squares: float = 0.0
     pairs: dict[Role, float] = field(default_factory=dict)
     furthest: tuple[int, int, float] | None = None
+
+    @property
+    def nonfinite(self) -> int:
+        """Cells that are NaN or infinite."""
+        return self.nan + self.positive_infinite + self.negative_infinite
 
     @property
     def rms(self) -> float:
@@ -63,7 +69,8 @@ class PanelSums:
             below=0 if is_full else self.below,
             above=0 if is_full else self.above,
             nan=self.nan,
-            infinite=self.infinite,
+            positive_infinite=self.positive_infinite,
+            negative_infinite=self.negative_infinite,
             finite=self.finite,
         )
 
@@ -156,16 +163,16 @@ def _sums(
 ) -> PanelSums:
     matrix = reduce_by(values, steps, how, gap=gap, origin=origin)
     present = values if gap is None else values[~gap]
-    finite, nan, infinite = present, 0, 0
-    if gap is not None or matrix.nan.any() or matrix.infinite.any():
+    finite, nan, positive = present, 0, 0
+    if gap is not None or matrix.nonfinite.any():
         finite = present[np.isfinite(present)]
-        nan = int(np.isnan(present).sum())
-        infinite = present.size - finite.size - nan
+        nan, positive = int(np.isnan(present).sum()), int((present == np.inf).sum())
     return PanelSums(
         matrix,
         finite.size,
         nan,
-        infinite,
+        positive,
+        present.size - finite.size - nan - positive,
         int(np.count_nonzero(finite < -limit)),
         int(np.count_nonzero(finite > limit)),
         _squares(finite),
@@ -203,7 +210,8 @@ def _together(parts: list[PanelSums]) -> PanelSums:
         joined([part.matrix for part in parts]),
         sum(part.finite for part in parts),
         sum(part.nan for part in parts),
-        sum(part.infinite for part in parts),
+        sum(part.positive_infinite for part in parts),
+        sum(part.negative_infinite for part in parts),
         sum(part.below for part in parts),
         sum(part.above for part in parts),
         sum(part.squares for part in parts),

@@ -23,8 +23,8 @@ class ReducedMatrix:
     ----------
     values : ndarray of shape (r, c), float32
         Of the finite cells of each block; NaN where there is none.
-    nan, infinite : ndarray of shape (r, c), bool
-        Whether the block holds a NaN, or an infinite value.
+    nan, positive_infinite, negative_infinite : ndarray of shape (r, c), bool
+        Whether the block holds such a value.
     gap : ndarray of shape (r, c), bool
         Whether the block holds no value at all.
     steps : (int, int)
@@ -37,11 +37,17 @@ class ReducedMatrix:
 
     values: NDArray[np.float32]
     nan: NDArray[np.bool_]
-    infinite: NDArray[np.bool_]
+    positive_infinite: NDArray[np.bool_]
+    negative_infinite: NDArray[np.bool_]
     gap: NDArray[np.bool_]
     steps: tuple[int, int]
     extent: tuple[int, int]
     origin: tuple[int, int] = (0, 0)
+
+    @property
+    def nonfinite(self) -> NDArray[np.bool_]:
+        """Whether the block holds a value that is not finite."""
+        return self.nan | self.positive_infinite | self.negative_infinite
 
     @property
     def is_reduced(self) -> bool:
@@ -112,20 +118,25 @@ def reduce_by(
     if gap is None and finite.all():
         none = np.zeros([-(-n // s) for n, s in zip(values.shape, steps, strict=True)], np.bool_)
         reduced = _finite_blocks(values, steps, how)
-        nan = infinite = absent = none
+        nan = positive = negative = absent = none
     else:
         absent = np.zeros(values.shape, bool) if gap is None else gap
         finite &= ~absent
-        nan, infinite = np.isnan(values) & ~absent, np.isinf(values) & ~absent
+        nan = np.isnan(values) & ~absent
+        positive, negative = ((values == end) & ~absent for end in (np.inf, -np.inf))
         if steps == (1, 1):
             reduced = np.where(finite, values, np.nan)
         else:
             block = _block_means if how == "mean" else _block_extremes
             reduced = block(values, finite, steps)
-            nan, infinite = (_blocks(np.logical_or, m, steps) for m in (nan, infinite))
+            nan, positive, negative = (
+                _blocks(np.logical_or, mask, steps) for mask in (nan, positive, negative)
+            )
             absent = _blocks(np.logical_and, absent, steps)
     extent = (values.shape[0], values.shape[1])
-    return ReducedMatrix(_single_precision(reduced), nan, infinite, absent, steps, extent, origin)
+    return ReducedMatrix(
+        _single_precision(reduced), nan, positive, negative, absent, steps, extent, origin
+    )
 
 
 def joined(bands: list[ReducedMatrix]) -> ReducedMatrix:
@@ -136,7 +147,8 @@ def joined(bands: list[ReducedMatrix]) -> ReducedMatrix:
     return ReducedMatrix(
         np.concatenate([band.values for band in bands]),
         np.concatenate([band.nan for band in bands]),
-        np.concatenate([band.infinite for band in bands]),
+        np.concatenate([band.positive_infinite for band in bands]),
+        np.concatenate([band.negative_infinite for band in bands]),
         np.concatenate([band.gap for band in bands]),
         first.steps,
         (sum(band.extent[0] for band in bands), first.extent[1]),

@@ -14,19 +14,19 @@ from fedviz.errors import InvalidArgumentError
 
 __all__ = [
     "TINY_LIMIT",
+    "ClientHistograms",
     "Histogram",
-    "Spike",
     "clipped_share",
-    "furthest_cell",
     "histogram",
     "magnification",
     "magnification_for",
     "shared_limit",
-    "spikes",
 ]
 
 TINY_LIMIT = 1e-6
 """The limit of a scale on which every value is zero."""
+
+_MOST_CURVES = 40
 
 
 def shared_limit(arrays: Iterable[NDArray[Any]], percentile: float = 99.5) -> float:
@@ -82,7 +82,7 @@ class Histogram:
     edges : ndarray of shape (bins + 1,), float64
     below, above : int
         Values beyond the limits.
-    nan, infinite : int
+    nan, positive_infinite, negative_infinite : int
     finite : int, optional
         Finite values in all, where only some of them were counted into the bins; the numbers
         beyond the limits, of NaN and of infinite values are exact all the same.
@@ -93,7 +93,8 @@ class Histogram:
     below: int
     above: int
     nan: int
-    infinite: int
+    positive_infinite: int
+    negative_infinite: int
     finite: int | None = None
 
     @property
@@ -102,9 +103,14 @@ class Histogram:
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     @property
+    def nonfinite(self) -> int:
+        """Values that are NaN or infinite."""
+        return self.nan + self.positive_infinite + self.negative_infinite
+
+    @property
     def total(self) -> int:
         """All values, those that are not finite included."""
-        return self._finite + self.nan + self.infinite
+        return self._finite + self.nonfinite
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -151,14 +157,14 @@ def histogram(
     present = values.ravel() if gap is None else values[~gap]
     finite = present[np.isfinite(present)]
     counts, edges = np.histogram(np.clip(finite, -limit, limit), bins, range=(-limit, limit))
-    nan = int(np.isnan(present).sum())
     return Histogram(
         counts.astype(np.int64),
         edges.astype(np.float64),
         below=int((finite < -limit).sum()),
         above=int((finite > limit).sum()),
-        nan=nan,
-        infinite=present.size - finite.size - nan,
+        nan=int(np.isnan(present).sum()),
+        positive_infinite=int((present == np.inf).sum()),
+        negative_infinite=int((present == -np.inf).sum()),
     )
 
 
@@ -188,36 +194,44 @@ def magnification_for(limit: float, reach: float) -> int:
     return 1 << min(20, math.floor(math.log2(limit / reach)))
 
 
-@dataclass(frozen=True)
-class Spike:
-    """A single value far outside the scale."""
+@dataclass(frozen=True, eq=False)
+class ClientHistograms:
+    """The histograms of the clients that were looked at.
 
-    row: int
-    column: int
-    value: float
-
-
-def spikes(matrix: NDArray[Any], limit: float, factor: float = 4.0, most: int = 3) -> list[Spike]:
-    """The few finite cells that lie more than ``factor`` × ``limit`` from zero, furthest first.
-
-    Returns
-    -------
-    list of Spike
-        At most ``most``. Empty where more than 32 cells are so far out: that is a wide
-        distribution, not spikes.
+    Parameters
+    ----------
+    centres : ndarray of shape (bins,), float64
+        Middle of each bin; the same bins as those of the panels' histograms.
+    shares : ndarray of shape (clients, bins), float64
+        Share of each client's values that lie in each bin.
+    cohort : int
+        Clients of the round that could have been looked at.
+    cells, window_cells : int
+        Cells of each client that were looked at, and that there are.
     """
-    rows, columns = np.nonzero(np.isfinite(matrix) & (np.abs(matrix) > factor * limit))
-    if rows.size > 32:
-        return []
-    values = matrix[rows, columns]
-    order = np.argsort(-np.abs(values), kind="stable")[:most]
-    return [Spike(int(rows[i]), int(columns[i]), float(values[i])) for i in order]
 
+    centres: NDArray[np.float64]
+    shares: NDArray[np.float64]
+    cohort: int
+    cells: int
+    window_cells: int
 
-def furthest_cell(matrix: NDArray[Any]) -> tuple[int, int] | None:
-    """The cell whose finite value is furthest from zero; None where none is finite."""
-    magnitude = np.where(np.isfinite(matrix), np.abs(matrix), -1.0)
-    if not magnitude.size or magnitude.max() < 0:
-        return None
-    row, column = divmod(int(np.argmax(magnitude)), matrix.shape[1])
-    return row, column
+    @property
+    def curves(self) -> NDArray[np.float64]:
+        """The shares where they are few enough to be drawn one by one; none of more than 40."""
+        return self.shares if len(self.shares) <= _MOST_CURVES else self.shares[:0]
+
+    @property
+    def bands(self) -> NDArray[np.float64]:
+        """What stands for more than 40 clients.
+
+        Returns
+        -------
+        ndarray of shape (2, 2, bins), float64, or (0, 2, bins)
+            In each bin the least and the largest share; then the tenth and the ninetieth
+            percentile.
+        """
+        if len(self.curves) == len(self.shares):
+            return np.zeros((0, 2, len(self.centres)))
+        found = np.quantile(self.shares, [0, 1, 0.1, 0.9], axis=0)
+        return found.reshape(2, 2, -1)

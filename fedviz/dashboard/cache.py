@@ -16,11 +16,12 @@ from fedviz import generation
 from fedviz.analysis import aggregates, courses, nonfinite_window
 from fedviz.analysis import before_after as comparison
 from fedviz.analysis import check as checking
+from fedviz.analysis import client_histograms as counting
 from fedviz.analysis import movers as moving
 from fedviz.analysis import round_courses as over_rounds
 from fedviz.analysis.heatmap import Plane, Window, layout_for
-from fedviz.analysis.models import Role
-from fedviz.analysis.scales import histogram, shared_limit
+from fedviz.analysis.models import Models, Role
+from fedviz.analysis.scales import ClientHistograms, histogram, shared_limit
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
 from fedviz.dataset import FileIdentity, Round, WeightDataset
@@ -30,6 +31,7 @@ __all__ = [
     "HASH_KEYS",
     "before_after",
     "checked",
+    "client_histograms",
     "compared",
     "engine",
     "label_shares",
@@ -200,6 +202,16 @@ def movers(
     """Some cells of a tensor in every model, and who moved them."""
     layout = layout_for(round_.dataset.signature[tensor].shape, tensor, plane=plane)
     return moving.movers(round_, tensor, layout, cells, clients, aggregate)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
+def client_histograms(
+    round_: Round, tensor: str, plane: Plane | None, window: Window, limit: float
+) -> ClientHistograms | None:
+    """How the values of all clients lie over a scale."""
+    layout = layout_for(round_.dataset.signature[tensor].shape, tensor, plane=plane)
+    models = Models(round_, tensor, layout, ("", ""), None)
+    return counting.client_histograms(models, window, limit)
 
 
 @st.cache_resource(

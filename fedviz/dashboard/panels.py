@@ -12,7 +12,8 @@ from fedviz.analysis.before_after import BeforeAfter, HeatmapView, PanelValues
 from fedviz.analysis.heatmap import Plane, layout_for
 from fedviz.analysis.models import DEFAULT_ROLES, Models, Role
 from fedviz.analysis.movers import Movers
-from fedviz.dashboard import kept, widgets, windows, wording
+from fedviz.analysis.scales import ClientHistograms
+from fedviz.dashboard import cache, kept, widgets, windows, wording
 from fedviz.dashboard.state import Selection
 from fedviz.figures.distributions import Distribution
 from fedviz.figures.heatmaps import HeatmapPanel
@@ -21,6 +22,7 @@ from fedviz.figures.theme import client_colour
 
 __all__ = [
     "Drawing",
+    "all_clients",
     "cell_table",
     "colour",
     "controls",
@@ -188,6 +190,13 @@ def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:
     ]
 
 
+def all_clients(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> ClientHistograms | None:
+    """How the values of all clients lie over the shared scale."""
+    return cache.client_histograms(
+        chosen.round, chosen.tensor, drawing.view.plane, view.window, view.limit
+    )
+
+
 def who_moved(story: Movers) -> tuple[str, str]:
     """What is asked, and how to read the answer."""
     first, last = (list(index) for index in story.indices)
@@ -225,7 +234,8 @@ def counts_table(view: BeforeAfter) -> None:
             "rms": number(panel.rms),
             "beyond the scale": f"{panel.histogram.below + panel.histogram.above:,}",
             "NaN": f"{panel.histogram.nan:,}",
-            "infinite": f"{panel.histogram.infinite:,}",
+            "+∞": f"{panel.histogram.positive_infinite:,}",
+            "−∞": f"{panel.histogram.negative_infinite:,}",
         }
         for panel in view.panels
     ]

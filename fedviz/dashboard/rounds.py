@@ -259,7 +259,8 @@ def multiples(chosen: Selection) -> None:
     )
     widgets.chart(figure, "multiples", wide="wide")
     st.markdown(
-        f":small[:gray[Colours reach from −{number(found.limit)} to {number(found.limit)}.]]"
+        f":small[:gray[Colours reach from −{number(found.limit)} to {number(found.limit)}; "
+        "below is violet, above yellow.]]"
     )
 
 

@@ -9,7 +9,9 @@ import streamlit as st
 from fedviz.analysis.before_after import BeforeAfter, whole_window
 from fedviz.analysis.heatmap import MatrixLayout, Window
 from fedviz.dashboard import kept, widgets
+from fedviz.dashboard.places import HOW_TO_WRITE, parse_window, window_text
 from fedviz.dashboard.state import Selection
+from fedviz.errors import FedvizError
 from fedviz.figures.text import counted
 
 __all__ = [
@@ -46,13 +48,15 @@ def box_choice() -> None:
 
 def window_of(layout: MatrixLayout) -> Window | None:
     """The window that is chosen; None for the whole matrix, also where there is no such window."""
-    window = _parsed("w", layout)
+    window, problem = _asked("w", layout)
+    _tell(problem)
     return None if window == whole_window(layout) else window
 
 
 def chosen_cells(view: BeforeAfter) -> Window | None:
     """The cells that are chosen; the one that moved most without a choice in view."""
-    cells = _parsed("cells", view.layout)
+    cells, problem = _asked("cells", view.layout)
+    _tell(problem)
     if cells is not None and _overlap(cells, view.window):
         return cells
     if view.most_moved is None:
@@ -76,18 +80,19 @@ def on_box(key: str, view: BeforeAfter) -> None:
     left, right = _span(boxes[-1]["x"], *view.window[2:])
     is_one = (bottom - top, right - left) == (1, 1)
     if is_one or st.session_state.get("box") == _ASKS:
-        kept.put("cells", _text((top, bottom, left, right)))
+        kept.put("cells", window_text((top, bottom, left, right)))
         return
     if not view.is_whole:
         st.session_state["_trail"] = [*st.session_state.get("_trail", []), view.window]
-    kept.put("w", _text((top, bottom, left, right)))
+    kept.put("w", window_text((top, bottom, left, right)))
 
 
 def on_cell(cells: list[int], view: BeforeAfter) -> None:
     """Choose the cells of the block that was clicked."""
     (top, bottom), (left, right) = sorted(cells[:2]), sorted(cells[2:])
     rows, columns = view.layout.shape
-    kept.put("cells", _text((max(0, top), min(bottom, rows), max(0, left), min(right, columns))))
+    inside = (max(0, top), min(bottom, rows), max(0, left), min(right, columns))
+    kept.put("cells", window_text(inside))
 
 
 def way_back(view: BeforeAfter) -> None:
@@ -110,9 +115,17 @@ def way_back(view: BeforeAfter) -> None:
             st.markdown(f":gray[›] **{_place(view.window)}**", width="content")
         st.markdown(f":gray[{_drawn(view)}]", width="content")
         with st.popover("Go to", icon=":material/my_location:", type="tertiary"):
-            hint = "first row, end row, first column, end column"
-            kept.text("Window", "w", placeholder=hint, help=f"{hint}; ends are exclusive")
-            kept.text("Cells", "cells", placeholder=hint, help="Whom to ask about: as above")
+            _field("Look closer at", "w", *_asked("w", view.layout))
+            _field("Ask who moved", "cells", *_asked_in_view("cells", view))
+
+
+def _field(label: str, key: str, window: Window | None, problem: str) -> None:
+    """A place to write cells, and below it what was understood, or what is wrong."""
+    kept.text(label, key, placeholder="12, 30 or 10:20, 5:9", help=HOW_TO_WRITE.capitalize())
+    if problem:
+        st.markdown(f":small[:red[{widgets.literal(problem)}]]")
+    elif window is not None:
+        st.markdown(f":small[:gray[{_place(window)}]]")
 
 
 def _trail(view: BeforeAfter) -> list[Window]:
@@ -123,7 +136,7 @@ def _trail(view: BeforeAfter) -> list[Window]:
 
 def _go(steps: int, window: Window | None) -> None:
     st.session_state["_trail"] = st.session_state.get("_trail", [])[:steps]
-    kept.put("w", "" if window is None else _text(window))
+    kept.put("w", "" if window is None else window_text(window))
 
 
 def _drawn(view: BeforeAfter) -> str:
@@ -138,30 +151,35 @@ def _drawn(view: BeforeAfter) -> str:
 
 def _place(window: Window) -> str:
     top, bottom, left, right = window
-    return f"rows {top:,}–{bottom - 1:,}, columns {left:,}–{right - 1:,}"
+    return f"{_run('row', top, bottom)}, {_run('column', left, right)}"
 
 
-def _text(window: Window) -> str:
-    return ",".join(map(str, window))
+def _run(noun: str, first: int, end: int) -> str:
+    return f"{noun} {first:,}" if end == first + 1 else f"{noun}s {first:,}–{end - 1:,}"
 
 
-def _parsed(key: str, layout: MatrixLayout) -> Window | None:
-    """A window from the address; what is no window of this tensor is said and left aside."""
-    given = str(kept.held(key) or "")
-    if not given.strip():
-        return None
-    parts = [part.strip() for part in given.split(",")]
-    if len(parts) == 4 and all(part.isdecimal() and len(part) < 16 for part in parts):
-        top, bottom, left, right = map(int, parts)
-        if top < bottom <= layout.shape[0] and left < right <= layout.shape[1]:
-            return (top, bottom, left, right)
-    rows, columns = layout.shape
-    name = "window" if key == "w" else "group of cells"
-    st.toast(
-        widgets.literal(f"There is no {name} {given[:60]} in {rows:,} × {columns:,} cells."),
-        icon=":material/info:",
-    )
-    return None
+def _asked(key: str, layout: MatrixLayout) -> tuple[Window | None, str]:
+    """The cells that a field or the address asks for, or what is wrong with them."""
+    given = str(kept.held(key) or "").strip()
+    if not given:
+        return None, ""
+    try:
+        return parse_window(given, layout), ""
+    except FedvizError as error:
+        return None, str(error)
+
+
+def _asked_in_view(key: str, view: BeforeAfter) -> tuple[Window | None, str]:
+    cells, problem = _asked(key, view.layout)
+    if cells is None or _overlap(cells, view.window):
+        return cells, problem
+    return None, f"{_place(cells)} are not in view, which is {_place(view.window)}"
+
+
+def _tell(problem: str) -> None:
+    """What an address asks for in vain; the fields say it too, but may be closed."""
+    if problem:
+        st.toast(widgets.literal(problem), icon=":material/info:")
 
 
 def _span(ends: list[float], first: int, end: int) -> tuple[int, int]:

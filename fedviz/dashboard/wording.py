@@ -14,6 +14,7 @@ from fedviz.analysis.check_report import MismatchGroup
 from fedviz.analysis.courses import MetricCourses, aggregate_scores, client_scores, metric_of
 from fedviz.analysis.health import RoundHealth
 from fedviz.analysis.round_courses import RoundCourses
+from fedviz.analysis.scales import ClientHistograms
 from fedviz.analysis.statistics import RoundSummary
 from fedviz.dashboard.compared import Ranked
 from fedviz.dashboard.state import Selection
@@ -31,6 +32,7 @@ __all__ = [
     "HOW_TO_READ_HEATMAPS",
     "HOW_TO_READ_ROUNDS",
     "averaging_answer",
+    "clients_in_grey",
     "clients_note",
     "comparison_answer",
     "file_note",
@@ -59,13 +61,14 @@ __all__ = [
 
 HOW_TO_READ_HEATMAPS = (
     "Blue is negative, red positive, and the page's own colour is exactly 0. All panels share one "
-    "scale, unless you give each its own; values beyond it take the end colour, and the share of "
-    "such cells stands under each histogram. Differences are magnified by the factor in their "
-    "title, so that they can be seen. NaN is crosshatched, infinite values are striped. Point at a "
-    "cell to see the same cell in every panel; click it to ask who moved it. Drag a box to look "
-    "closer; *Whole tensor* leads back. A tensor with many cells is drawn in blocks, each showing "
-    "its value furthest from 0, so that a single spike survives, or its mean; the axes keep the "
-    "tensor's own indices. The address of this page holds all that you chose."
+    "scale, unless you give each its own; values below it are violet, values above it yellow, and "
+    "the share of such cells stands under each histogram. Differences are magnified by the factor "
+    "in their title, so that they can be seen. Grey cells are not finite: NaN is crossed, +∞ has "
+    "plus signs, −∞ minus signs. Point at a cell to see the same cell in every panel; click it to "
+    "ask who moved it. Drag a box to look closer; *Whole tensor* leads back, and *Go to* does both "
+    "by numbers. A tensor with many cells is drawn in blocks, each showing its value furthest from "
+    "0, so that a single spike survives, or its mean; the axes keep the tensor's own indices. The "
+    "address of this page holds all that you chose."
 )
 
 HOW_TO_READ_ROUNDS = (
@@ -301,6 +304,19 @@ def heatmap_answer(view: BeforeAfter, clients: tuple[str, str]) -> str:
         why = "is 0 here" if "server" in shown else "is not known"
         return f"The server model {why}; {ended} from the aggregate."
     return f"Averaging moved this tensor by {percentage(view.moved)}; {ended} from the aggregate."
+
+
+def clients_in_grey(found: ClientHistograms) -> str:
+    """What lies behind the lines of the histograms, and how much of it was looked at."""
+    shown, cohort = len(found.shares), found.cohort
+    whose = counted(cohort, "client")
+    if shown < cohort:
+        whose = f"{shown:,} of {whose}, evenly spaced"
+    if len(found.bands):
+        whose += ", from the least to the largest share; darker, without the outer tenths"
+    if found.cells < found.window_cells:
+        whose += f"; {found.cells:,} of {found.window_cells:,} cells of each"
+    return f"Grey: {whose}."
 
 
 def rounds_answer(courses: RoundCourses, metric: MetricCourses | None) -> str:

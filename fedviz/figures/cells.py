@@ -31,23 +31,16 @@ __all__ = [
     "colour_bar",
     "draw_bars",
     "draw_cells",
-    "draw_histogram",
     "finite_cells",
     "frame",
     "histogram_axes",
     "in_domain",
     "index_axes",
-    "mark_nonfinite",
     "nonfinite_text",
-    "number_axes",
     "select_box",
 ]
 
 LEFT_MARGIN, RIGHT_MARGIN = 52, 60
-
-
-# More hatched patches than this are slow in a browser; flat colours stand for them.
-_MOST_PATCHES = 600
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ def draw_cells(
 
 def finite_cells(matrix: ReducedMatrix) -> NDArray[np.float32]:
     """The values to colour; a block that holds anything not finite is marked instead."""
-    cells = np.where(matrix.nan | matrix.infinite, np.nan, matrix.values)
+    cells = np.where(matrix.nonfinite, np.nan, matrix.values)
     return cells.astype(np.float32)
 
 
@@ -136,108 +129,19 @@ def _hover(matrix: ReducedMatrix, layout: MatrixLayout, has_names: bool) -> str:
     return f"{place}<br>{value}"
 
 
-def mark_nonfinite(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
-    """NaN crosshatched; infinite dark with a light stripe; each with a border of ink."""
-    infinite = matrix.infinite
-    nan = matrix.nan & ~infinite
-    if _num_runs(nan) + _num_runs(infinite) > _MOST_PATCHES:
-        _mark_flat(figure, k, matrix, theme)
-        return
-    crossed = {"shape": "x", "fgcolor": theme.ink, "bgcolor": theme.page}
-    dark = {"shape": "/", "fgcolor": theme.page, "bgcolor": theme.ink}
-    for name, mask, pattern in (("NaN", nan, crossed), ("infinite", infinite, dark)):
-        patches = _rectangles(mask)
-        if patches:
-            _add_patches(figure, k, matrix, patches, pattern, name, theme)
-
-
-def _add_patches(
-    figure: go.Figure,
-    k: int,
-    matrix: ReducedMatrix,
-    patches: list[tuple[int, int, int, int]],
-    pattern: dict[str, str],
-    name: str,
-    theme: Theme,
+def draw_bars(
+    figure: go.Figure, k: int, histogram: Histogram, ends: tuple[str, str], theme: Theme
 ) -> None:
-    (row, column), (high, wide) = matrix.origin, matrix.steps
-    # A heatmap has no patterns. Bars have, and plotly draws them above heatmaps.
-    figure.add_bar(
-        x=[(right - left) * wide for _, _, left, right in patches],
-        base=[column + left * wide - 0.5 for _, _, left, _ in patches],
-        y=[row + (top + bottom) / 2 * high - 0.5 for top, bottom, *_ in patches],
-        width=[(bottom - top) * high for top, bottom, *_ in patches],
-        orientation="h",
-        xaxis=axis_name("x", k),
-        yaxis=axis_name("y", k),
-        name=name,
-        hovertemplate=f"<b>{name}</b><extra></extra>",
-        unselected=UNFADED,
-        marker={
-            "color": pattern["bgcolor"],
-            "line": {"width": 1, "color": theme.ink},
-            "pattern": {**pattern, "size": 5, "solidity": 0.3},
-        },
-    )
+    """Add a histogram's bars; its axes are the caller's.
 
-
-def _mark_flat(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
-    marks = np.select([matrix.infinite, matrix.nan], [1.0, 0.0], np.nan).astype(np.float32)
-    figure.add_heatmap(
-        z=marks,
-        **cell_positions(matrix),
-        zmin=0,
-        zmax=1,
-        colorscale=[(0, theme.faint), (1, theme.ink)],
-        showscale=False,
-        xaxis=axis_name("x", k),
-        yaxis=axis_name("y", k),
-        name="not finite",
-        hovertemplate="<b>not finite</b><extra></extra>",
-        hoverongaps=False,
-    )
-
-
-def _num_runs(mask: NDArray[np.bool_]) -> int:
-    before = np.zeros_like(mask)
-    before[:, 1:] = mask[:, :-1]
-    return int((mask & ~before).sum())
-
-
-def _rectangles(mask: NDArray[np.bool_]) -> list[tuple[int, int, int, int]]:
-    """Rectangles (top, bottom, left, right) that cover a mask: equal runs joined downwards."""
-    if not mask.any():
-        return []
-    started: dict[tuple[int, int], int] = {}
-    rectangles = []
-    for i in range(mask.shape[0] + 1):
-        runs = _runs(mask[i]) if i < mask.shape[0] else []
-        for run in [run for run in started if run not in runs]:
-            rectangles.append((started.pop(run), i, *run))
-        for run in runs:
-            started.setdefault(run, i)
-    return rectangles
-
-
-def _runs(line: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate(([0], line.astype(np.int8), [0]))))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def draw_histogram(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
-    """Add a histogram on the k-th axes; its end bars are coloured where values are clipped."""
-    draw_bars(figure, k, histogram, theme)
-    figure.update_layout(histogram_axes(k, histogram))
-
-
-def draw_bars(figure: go.Figure, k: int, histogram: Histogram, theme: Theme) -> None:
-    """Add a histogram's bars; its axes are the caller's."""
+    ``ends`` are the colours of its first and last bar where these hold clipped values.
+    """
     figure.add_bar(
         x=histogram.centres,
         y=histogram.counts / max(1, histogram.counts.max()),
         customdata=histogram.shares * 100,
         hovertemplate="about %{x:.3~g}: %{customdata:.1f}% of the cells<extra></extra>",
-        marker={"color": _bar_colours(histogram, theme), "line": {"width": 0}},
+        marker={"color": _bar_colours(histogram, ends, theme), "line": {"width": 0}},
         xaxis=axis_name("x", k),
         yaxis=axis_name("y", k),
         unselected=UNFADED,
@@ -260,21 +164,14 @@ def histogram_axes(k: int, histogram: Histogram) -> dict[str, Any]:
     }
 
 
-def _bar_colours(histogram: Histogram, theme: Theme) -> list[str]:
-    """Pale bars; at an end that holds clipped values the end colour of the scale."""
+def _bar_colours(histogram: Histogram, ends: tuple[str, str], theme: Theme) -> list[str]:
+    """Pale bars, but for an end that holds clipped values."""
     colours = [theme.faint] * len(histogram.counts)
     if histogram.below:
-        colours[0] = theme.diverging[0]
+        colours[0] = ends[0]
     if histogram.above:
-        colours[-1] = theme.diverging[-1]
+        colours[-1] = ends[1]
     return colours
-
-
-def number_axes(
-    figure: go.Figure, k: int, matrix: ReducedMatrix, layout: MatrixLayout, box: Box, width: int
-) -> None:
-    """Ranges and ticks, in the tensor's own indices."""
-    figure.update_layout(index_axes(k, matrix, layout, box, width))
 
 
 def index_axes(
@@ -336,8 +233,12 @@ def in_domain(k: int) -> dict[str, str]:
 
 
 def nonfinite_text(histogram: Histogram) -> str:
-    """How many values are NaN and how many infinite; empty where none is."""
-    counts = ((histogram.nan, "NaN"), (histogram.infinite, "infinite"))
+    """How many values are NaN, +∞ and −∞; empty where none is."""
+    counts = (
+        (histogram.nan, "NaN"),
+        (histogram.positive_infinite, "+∞"),
+        (histogram.negative_infinite, "−∞"),
+    )
     return ", ".join(f"{count:,} {name}" for count, name in counts if count)
 
 

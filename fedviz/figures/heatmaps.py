@@ -7,7 +7,7 @@ hovering and their histogram's axis tell the true values.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -28,16 +28,22 @@ from fedviz.figures.cells import (
     histogram_axes,
     in_domain,
     index_axes,
-    mark_nonfinite,
     nonfinite_text,
     select_box,
 )
-from fedviz.figures.colour import symlog_colourscale
+from fedviz.figures.colour_range import ColourRange, spread_range, weights_range
 from fedviz.figures.layout import (
     add_labels,
     add_shapes,
     blank_figure,
     label,
+)
+from fedviz.figures.special_cells import (
+    LEGEND_HEIGHT,
+    Look,
+    draw_legend,
+    looks_of,
+    mark_nonfinite,
 )
 from fedviz.figures.text import (
     escaped,
@@ -45,7 +51,7 @@ from fedviz.figures.text import (
     percentage,
     short_number,
 )
-from fedviz.figures.theme import Theme, colourscale
+from fedviz.figures.theme import Theme
 
 __all__ = ["HeatmapPanel", "heatmap_grid", "panels_per_row"]
 
@@ -153,20 +159,24 @@ def heatmap_grid(
     -------
     Figure
         For each panel a heatmap on axes ``x{k}``, ``y{k}`` (k = 1, 2, …) and a bar trace on
-        ``x{n + k}``, ``y{n + k}``; patches over cells that are not finite.
+        ``x{n + k}``, ``y{n + k}``; a trace over cells that are not finite, where there are any.
     """
     extent = panels[0].matrix.extent
     if layout.form is Form.STRIP and extent[1] >= 4 * extent[0]:
         places = _stack_strips(len(panels), extent, width)
     else:
         places = _arrange_panels(panels, layout, width)
+    looks = _special_looks(panels, theme)
+    if looks:
+        places = replace(places, height=places.height + LEGEND_HEIGHT)
     figure = blank_figure(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
     figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
     _place_axes(figure, [*places.heatmaps, *places.histograms], places.height)
     axes: dict[str, Any] = {}
     for k, panel in enumerate(panels, 1):
         _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
-        draw_bars(figure, len(panels) + k, panel.histogram, theme)
+        ends = (theme.beyond_spread,) * 2 if panel.is_spread else theme.beyond
+        draw_bars(figure, len(panels) + k, panel.histogram, ends, theme)
         axes |= index_axes(k, panel.matrix, layout, places.heatmaps[k - 1], width)
         axes |= histogram_axes(len(panels) + k, panel.histogram)
     # All at once: plotly checks the whole layout at each update.
@@ -177,7 +187,17 @@ def heatmap_grid(
     else:
         _finish_strips(figure, panels, layout, theme)
     _share_scale(figure, panels, limit, places, theme, is_symlog=is_symlog)
+    draw_legend(figure, looks, theme)
     return figure
+
+
+def _special_looks(panels: Sequence[HeatmapPanel], theme: Theme) -> list[Look]:
+    return looks_of(
+        [panel.matrix for panel in panels],
+        [panel.histogram for panel in panels if not panel.is_spread],
+        [panel.histogram for panel in panels if panel.is_spread],
+        theme,
+    )
 
 
 def _arrange_panels(
@@ -188,7 +208,7 @@ def _arrange_panels(
     share = (1 - _COLUMN_GAP * (per_row - 1)) / per_row
     pixels = (width - LEFT_MARGIN - RIGHT_MARGIN) * share
     heat = min(max(pixels * extent[0] / max(1, extent[1]), 72), 440)
-    note = _NOTE + 14 * any(p.histogram.nan or p.histogram.infinite for p in panels)
+    note = _NOTE + 14 * any(panel.histogram.nonfinite for panel in panels)
     is_numbered = layout.column_ticks is None or layout.column_ticks.positions
     axis = _AXIS if is_numbered else 12
     block = _TITLE + heat + axis + _HISTOGRAM + note
@@ -240,15 +260,15 @@ def _draw_panel(
         coloraxis = axis_name("coloraxis", panel.magnification)
         draw_cells(figure, k, panel.matrix, layout, name, coloraxis=coloraxis)
     else:
-        reach, scale = panel.own_limit, _colours(theme, is_symlog=is_symlog)
-        low, scale = (0, colourscale(theme.sequential)) if panel.is_spread else (-reach, scale)
-        own = {"colorscale": scale, "zmin": low, "zmax": reach, "showscale": False}
-        draw_cells(figure, k, panel.matrix, layout, name, **own)
+        own = _own_range(panel, panel.own_limit, theme, is_symlog=is_symlog)
+        draw_cells(figure, k, panel.matrix, layout, name, **own.on_heatmap, showscale=False)
     mark_nonfinite(figure, k, panel.matrix, theme)
 
 
-def _colours(theme: Theme, *, is_symlog: bool) -> list[tuple[float, str]]:
-    return symlog_colourscale(theme.diverging) if is_symlog else colourscale(theme.diverging)
+def _own_range(panel: HeatmapPanel, limit: float, theme: Theme, *, is_symlog: bool) -> ColourRange:
+    if panel.is_spread:
+        return spread_range(limit, theme)
+    return weights_range(limit, theme, is_symlog=is_symlog)
 
 
 def _draw_boxes(
@@ -402,16 +422,14 @@ def _share_scale(
         ypad=10,
         yanchor="top",
     )
-    scale = {"colorscale": _colours(theme, is_symlog=is_symlog), "cmid": 0}
-    axes: dict[str, Any] = {
-        "coloraxis": {**scale, "cmin": -limit, "cmax": limit, "colorbar": bar},
-    }
+    scale = weights_range(limit, theme, is_symlog=is_symlog)
+    axes: dict[str, Any] = {"coloraxis": {**scale.on_axis, "colorbar": bar}}
     if is_symlog:
         axes["coloraxis"] |= {"showscale": False, "colorbar": None}
         _draw_even_bar(figure, bar, theme)
     for factor in {panel.magnification for panel in shared} - {1}:
-        reach = limit / factor
-        axes[f"coloraxis{factor}"] = {**scale, "cmin": -reach, "cmax": reach, "showscale": False}
+        narrow = weights_range(limit / factor, theme, is_symlog=is_symlog)
+        axes[f"coloraxis{factor}"] = {**narrow.on_axis, "showscale": False}
     figure.update_layout(axes)
 
 
@@ -424,9 +442,7 @@ def _draw_even_bar(figure: go.Figure, bar: dict[str, Any], theme: Theme) -> None
         hoverinfo="skip",
         marker={
             "color": [0],
-            "cmin": -1,
-            "cmax": 1,
-            "colorscale": colourscale(theme.diverging),
+            **weights_range(1, theme).on_axis,
             "colorbar": bar,
             "showscale": True,
         },

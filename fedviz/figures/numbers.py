@@ -20,7 +20,7 @@ HEADER = ("trace", "x", "y", "value", "label")
 
 
 def figure_csv(figure: go.Figure) -> str:
-    """Every point, bar and cell of a figure, a row each.
+    """Every point, bar and cell of a figure, a row each; but for a heatmap that only decorates.
 
     Returns
     -------
@@ -33,6 +33,8 @@ def figure_csv(figure: go.Figure) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for position, trace in enumerate(figure.data):
+        if trace.type == "heatmap" and trace.hoverinfo == "skip":
+            continue
         name = _plain(trace.name) or f"{trace.type} {position + 1}"
         rows = _cells(trace) if trace.type == "heatmap" else _points(trace)
         for row in rows:

@@ -16,8 +16,8 @@ from fedviz.figures.cells import (
     cell_positions,
     finite_cells,
     in_domain,
-    mark_nonfinite,
 )
+from fedviz.figures.colour_range import weights_range
 from fedviz.figures.layout import (
     UNFADED,
     add_labels,
@@ -27,8 +27,9 @@ from fedviz.figures.layout import (
     label,
     text_width,
 )
+from fedviz.figures.special_cells import mark_nonfinite
 from fedviz.figures.text import escaped, middle_ellipsis, short_number
-from fedviz.figures.theme import Theme, colourscale
+from fedviz.figures.theme import Theme
 
 __all__ = ["small_multiples", "tensor_courses"]
 
@@ -190,7 +191,7 @@ def small_multiples(
         boxes.append(box_shape((0, 1, 0, 1), **in_domain(k), line=line_style))
     add_labels(figure, labels)
     add_shapes(figure, boxes)
-    scale = {"colorscale": colourscale(theme.diverging), "cmin": -limit, "cmax": limit}
+    scale = weights_range(limit, theme).on_axis
     figure.update_layout(coloraxis={**scale, "showscale": False}, bargap=0, barmode="overlay")
     return figure
 

@@ -115,6 +115,11 @@ class Theme:
         Most negative to most positive; the sixth is the page.
     sequential : tuple of 10 str
         Least to most; more is always further from the page.
+    beyond : tuple of 2 str
+        What lies below and above the diverging scale; unlike any of its colours, also to
+        colour-blind eyes.
+    beyond_spread : str
+        What lies above the sequential scale.
     kinds : mapping of MismatchKind to str
         Cells of the signature matrix that differ.
     """
@@ -140,6 +145,8 @@ class Theme:
     clients: tuple[str, ...]
     diverging: tuple[str, ...]
     sequential: tuple[str, ...]
+    beyond: tuple[str, str]
+    beyond_spread: str
     kinds: Mapping[MismatchKind, str] = field(hash=False)
 
     @property
@@ -207,6 +214,8 @@ LIGHT = Theme(
     sequential=_colours(
         "#F4F2EA #E4DEC6 #CFC79F #B3AC85 #94927F #777B7F #5C6580 #425180 #273C76 #0C2658"
     ),
+    beyond=("#9B4B8B", "#C9B800"),
+    beyond_spread="#D000F5",
     kinds=_kinds("#C75200", "#0072B2", "#AA4C8C", "#E69F00", "#7D5600", "#56616A"),
 )
 
@@ -238,6 +247,8 @@ DARK = Theme(
     sequential=_colours(
         "#171D24 #0F2C57 #273F73 #445382 #5D667F #787B7E #969282 #B8AB7C #DCC663 #FDE74C"
     ),
+    beyond=("#A0508C", "#FFDD1F"),
+    beyond_spread="#D000F5",
     kinds=_kinds("#E8743B", "#4FA8E0", "#D58DBB", "#E6A81E", "#EDBB4E", "#A3ADB5"),
 )
 

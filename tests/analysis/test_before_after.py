@@ -145,7 +145,7 @@ def test_nonfinite_cells_are_marked_and_leave_the_scale_alone(round_of):
     )
     client = found.panels[1].matrix
     assert client.nan.tolist() == [[True, False], [False, False]]
-    assert client.infinite.tolist() == [[False, True], [False, False]]
+    assert client.positive_infinite.tolist() == [[False, True], [False, False]]
     assert found.nonfinite == (2, 0)
     assert found.limit == 6.0
     # ∞ - ∞ is no number.
@@ -256,6 +256,20 @@ class TestLarge:
         (panel,) = before_after(round_, "w", ("a", "b"), None, view).panels
         assert panel.matrix.steps == (3, 2)
         assert panel.matrix.values[2, 5] == pytest.approx(server[6:9, 10:12].mean(), rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("window", "steps"),
+        [
+            ((0, 512, 0, 270), (1, 1)),
+            ((0, 376, 0, 376), (1, 1)),
+            ((0, 512, 0, 512), (1, 2)),
+            ((0, 513, 0, 40), (2, 1)),
+        ],
+    )
+    def test_one_panel_is_drawn_cell_by_cell_while_it_weighs_little(self, large, window, steps):
+        view = HeatmapView(roles=("server",), window=window)
+        (panel,) = before_after(large[0], "w", ("a", "b"), None, view).panels
+        assert panel.matrix.steps == steps
 
     def test_a_window_has_every_cell_and_the_colours_of_the_whole(self, large):
         round_, _, first, *_ = large

@@ -13,13 +13,10 @@ from fedviz.analysis.heatmap import Form, as_matrix, layout_for
 from fedviz.analysis.reduction import reduce_cells
 from fedviz.analysis.scales import (
     TINY_LIMIT,
-    Spike,
     clipped_share,
-    furthest_cell,
     histogram,
     magnification,
     shared_limit,
-    spikes,
 )
 from fedviz.errors import InvalidArgumentError
 
@@ -149,7 +146,7 @@ def test_reduced_by_hand() -> None:
     assert mean.extent == (3, 3)
     # The last row and column are blocks of one, two and two cells: nothing is padded.
     np.testing.assert_array_equal(mean.values, [[-0.5, 3], [7, 5]])
-    np.testing.assert_array_equal(mean.infinite, [[False, True], [False, False]])
+    np.testing.assert_array_equal(mean.positive_infinite, [[False, True], [False, False]])
     np.testing.assert_array_equal(mean.nan, [[False, False], [True, False]])
     extreme = reduce_cells(matrix, 2, "signed-extreme")
     np.testing.assert_array_equal(extreme.values, [[-9, 3], [7, 5]])
@@ -193,7 +190,7 @@ def test_blocks_without_finite_values_are_nan() -> None:
 def test_values_beyond_float32_stay_finite() -> None:
     reduced = reduce_cells(np.array([[1e300, -1e300]]))
     assert np.isfinite(reduced.values).all()
-    assert not reduced.infinite.any()
+    assert not reduced.nonfinite.any()
 
 
 def test_reduction_refuses_what_makes_no_sense() -> None:
@@ -239,7 +236,8 @@ def test_histogram_by_hand() -> None:
     counted = histogram(np.array([-5, -1, -0.1, 0, 0.1, 1, 7, 8, np.nan, -np.inf]), 1.0, bins=4)
     assert counted.counts.tolist() == [2, 1, 2, 3]
     assert counted.edges.tolist() == [-1, -0.5, 0, 0.5, 1]
-    assert (counted.below, counted.above, counted.nan, counted.infinite) == (1, 2, 1, 1)
+    assert (counted.below, counted.above, counted.nan) == (1, 2, 1)
+    assert (counted.positive_infinite, counted.negative_infinite, counted.nonfinite) == (0, 1, 2)
     assert counted.total == 10
     assert counted.clipped == pytest.approx(3 / 8)
 
@@ -267,12 +265,3 @@ def test_magnified_differences_fill_half_the_scale_and_no_more(
 ) -> None:
     factor = magnification(limit, [np.array([difference])])
     assert factor == 1 or limit / 2 < factor * difference <= limit * (1 + 1e-9)
-
-
-def test_spikes_and_the_furthest_cell() -> None:
-    matrix = np.full((6, 6), 0.1)
-    matrix[4, 5], matrix[1, 2], matrix[0, 0] = -1.9, 2.4, np.nan
-    assert spikes(matrix, 0.2) == [Spike(1, 2, 2.4), Spike(4, 5, -1.9)]
-    assert spikes(np.full((6, 6), 9.0), 0.2) == []
-    assert furthest_cell(matrix) == (1, 2)
-    assert furthest_cell(np.full((2, 2), np.nan)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 from fedviz.analysis.heatmap import MatrixLayout, as_matrix, layout_for
 from fedviz.analysis.reduction import reduce_cells
-from fedviz.analysis.scales import histogram, spikes
+from fedviz.analysis.scales import histogram
+from fedviz.figures.colour_range import ColourRange, spread_range, weights_range
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid, panels_per_row
-from fedviz.figures.large_heatmap import histogram_figure, large_heatmap, minimap
-from fedviz.figures.theme import DARK, LIGHT
+from fedviz.figures.minimap import minimap
+from fedviz.figures.numbers import figure_csv
+from fedviz.figures.special_cells import LEGEND_HEIGHT
+from fedviz.figures.theme import DARK, LIGHT, TRANSPARENT, Theme, blend
 
 LIMIT = 0.5
 
@@ -53,8 +57,8 @@ def test_all_panels_share_one_scale() -> None:
     assert len(heatmaps(figure)) == 6
     assert {trace.coloraxis for trace in heatmaps(figure)} == {"coloraxis"}
     axis = figure.layout.coloraxis
-    assert (axis.cmin, axis.cmax, axis.cmid) == (-LIMIT, LIMIT, 0)
-    assert axis.colorscale[5] == (0.5, LIGHT.page)
+    assert axis.cmin == -axis.cmax
+    assert (0.5, LIGHT.page) in axis.colorscale
     assert axis.colorbar.ticktext == (" −0.5", " −0.25", " 0", " 0.25", " 0.5")
 
 
@@ -65,7 +69,7 @@ def test_magnified_differences_keep_their_values_on_a_narrower_scale() -> None:
         [panel(values, layout), panel(values, layout, "c00 − aggregate", 8)], LIMIT, layout, LIGHT
     )
     assert heatmaps(figure)[1].coloraxis == "coloraxis8"
-    assert figure.layout.coloraxis8.cmax == LIMIT / 8
+    assert figure.layout.coloraxis8.cmax == figure.layout.coloraxis.cmax / 8
     assert figure.layout.coloraxis8.showscale is False
     np.testing.assert_array_equal(heatmaps(figure)[1].z, values)
     assert any(text.endswith("<b>c00 − aggregate × 8</b>") for text in titles(figure))
@@ -105,34 +109,84 @@ def test_axes_are_numbered_in_the_tensor_s_indices() -> None:
     assert figure.layout.yaxis2.showticklabels is False
 
 
-def test_nan_and_infinite_cells_are_marked_apart_and_counted() -> None:
+def test_cells_that_are_not_finite_are_marked_apart_and_counted() -> None:
     layout = layout_for((6, 5))
     values = np.zeros((6, 5), np.float32)
     values[1:3, 2:5] = np.nan
-    values[4, 0] = -np.inf
+    values[4, 0], values[0, 1] = -np.inf, np.inf
     values[5, 4] = 0.9
     figure = heatmap_grid([panel(values, layout)], LIMIT, layout, LIGHT)
-    nan, infinite = (next(t for t in figure.data if t.name == name) for name in ("NaN", "infinite"))
-    # One rectangle of 2 × 3 cells, and one cell.
-    assert (nan.base, nan.x, nan.y, nan.width) == ((1.5,), (3,), (1.5,), (2,))
-    assert (infinite.base, infinite.x, infinite.y, infinite.width) == ((-0.5,), (1,), (4.0,), (1,))
-    assert nan.marker.pattern.shape != infinite.marker.pattern.shape
-    assert np.isnan(heatmaps(figure)[0].z).sum() == 7
+    (marks,) = (trace for trace in figure.data if trace.name == "not finite")
+    assert marks.hovertext == ("+∞", "−∞", "NaN")
+    # One cell each, and one rectangle of 2 × 3 cells.
+    assert marks.base.tolist() == [0.5, -0.5, 1.5]
+    assert marks.x.tolist() == [1, 1, 3]
+    assert marks.y.tolist() == [0, 4, 1.5]
+    assert marks.width.tolist() == [1, 1, 2]
+    pattern = marks.marker.pattern
+    assert pattern.shape == ("+", "-", "x")
+    assert pattern.bgcolor == (LIGHT.ink, LIGHT.sub, LIGHT.faint)
+    assert np.isnan(heatmaps(figure)[0].z).sum() == 8
     note = next(text for text in titles(figure) if "NaN" in text)
-    assert "6 NaN, 1 infinite" in note
-    assert "4.3% clipped" in note
+    assert "6 NaN, 1 +∞, 1 −∞" in note
+    assert "4.5% clipped" in note
     assert LIGHT.failure in note
 
 
-def test_many_scattered_cells_are_marked_flat() -> None:
+def test_many_scattered_cells_are_marked_flat_in_a_byte_each() -> None:
     layout = layout_for((60, 60))
     values = np.zeros((60, 60), np.float32)
     values[::2, ::2] = np.nan
-    values[1, 1] = np.inf
+    values[1, 1], values[1, 3], values[1, 5] = np.inf, -np.inf, -np.inf
     figure = heatmap_grid([panel(values, layout)], LIMIT, layout, DARK)
     flat = next(t for t in figure.data if t.name == "not finite")
-    assert (np.nansum(flat.z == 0), np.nansum(flat.z == 1)) == (900, 1)
-    assert flat.colorscale == ((0, DARK.faint), (1, DARK.ink))
+    assert flat.z.dtype == np.uint8
+    assert np.bincount(flat.z.ravel()).tolist() == [3600 - 903, 1, 2, 900]
+    colours = [colour for _, colour in flat.colorscale]
+    assert colours == [TRANSPARENT, DARK.ink, DARK.sub, DARK.faint]
+    assert flat.hoverinfo == "skip"
+    assert "not finite" not in figure_csv(figure)
+
+
+def test_a_block_with_several_kinds_of_values_has_the_look_of_one() -> None:
+    layout = layout_for((4, 4))
+    values = np.zeros((4, 4), np.float32)
+    values[:2] = [[np.nan, np.inf, -np.inf, np.nan], [-np.inf, 0, 0, 0]]
+    reduced = HeatmapPanel(
+        "server", LIGHT.server, reduce_cells(values, 2), histogram(values, LIMIT)
+    )
+    figure = heatmap_grid([reduced], LIMIT, layout, LIGHT)
+    marks = next(t for t in figure.data if t.name == "not finite")
+    assert marks.hovertext == ("+∞", "−∞")
+    assert [look.fillcolor for look in swatches(figure)] == [LIGHT.ink, LIGHT.sub]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize("is_symlog", [False, True])
+def test_the_scale_ends_at_its_limits_and_other_colours_lie_beyond(
+    theme: Theme, is_symlog: bool
+) -> None:
+    for limit in (LIMIT, 0.3, 1e-6):
+        axis = weights_range(limit, theme, is_symlog=is_symlog)
+        ends = (theme.diverging[0], theme.diverging[-1])
+        for value, end, beyond in zip((-limit, limit), ends, theme.beyond, strict=True):
+            assert colour_of(axis, np.float32(value)) == end
+            assert colour_of(axis, np.float32(value * 1.00001)) == beyond
+            assert colour_of(axis, np.float32(value * 1000)) == beyond
+        assert colour_of(axis, 0.0) == theme.page
+    spread = spread_range(LIMIT, theme)
+    assert colour_of(spread, 0.0) == theme.sequential[0]
+    assert colour_of(spread, LIMIT) == theme.sequential[-1]
+    assert colour_of(spread, 1.1 * LIMIT) == theme.beyond_spread
+
+
+def colour_of(colours: ColourRange, value: float) -> str:
+    """As plotly finds it: held within the range, and between the two stops around it."""
+    place = (float(value) - colours.low) / (colours.high - colours.low)
+    place = min(1.0, max(0.0, place))
+    k = next((i for i, (at, _) in enumerate(colours.stops) if at > place), len(colours.stops) - 1)
+    (left, before), (right, after) = colours.stops[k - 1 : k + 1]
+    return blend(after, (place - left) / (right - left), before)
 
 
 def test_clipped_values_colour_the_end_bars() -> None:
@@ -141,10 +195,29 @@ def test_clipped_values_colour_the_end_bars() -> None:
         [panel(np.array([[0, 0.9], [0, 0]], np.float32), layout)], LIMIT, layout, LIGHT
     )
     bars = next(t for t in figure.data if t.type == "bar")
-    assert bars.marker.color[-1] == LIGHT.diverging[-1]
+    assert bars.marker.color[-1] == LIGHT.beyond[1]
     assert set(bars.marker.color[:-1]) == {LIGHT.faint}
     assert bars.customdata[-1] == 25
     assert any("25.0% clipped" in text for text in titles(figure))
+
+
+def swatches(figure: go.Figure) -> list[go.layout.Shape]:
+    return [shape for shape in figure.layout.shapes if shape.type == "path"]
+
+
+def test_the_legend_explains_what_occurs_and_costs_no_trace() -> None:
+    layout = layout_for((2, 2))
+    plain = panel(np.zeros((2, 2), np.float32), layout)
+    figure = heatmap_grid([plain, plain], LIMIT, layout, LIGHT)
+    assert (len(figure.data), swatches(figure)) == (4, [])
+    clipped = panel(np.array([[-0.9, 0.9], [0, 0]], np.float32), layout)
+    spread = replace(clipped, is_spread=True, own_limit=LIMIT)
+    explained = heatmap_grid([clipped, spread], LIMIT, layout, LIGHT)
+    assert len(explained.data) == 4
+    assert explained.layout.height == figure.layout.height + LEGEND_HEIGHT
+    colours = [shape.fillcolor for shape in swatches(explained)]
+    assert colours == [*LIGHT.beyond, LIGHT.beyond_spread]
+    assert titles(explained)[-3:] == ["below the scale", "above the scale", "above the spread's"]
 
 
 def test_gaps_between_tiles_are_neither_coloured_nor_marked() -> None:
@@ -200,71 +273,30 @@ def test_titles_are_plain_text() -> None:
     assert f"<span style='color:{LIGHT.server}'>■</span>" in titles(figure)[0]
 
 
-def large_window() -> tuple[np.ndarray, MatrixLayout]:
+def test_a_reduced_window_keeps_the_tensor_s_indices() -> None:
     values = np.zeros((784, 1024), np.float32)
-    values[351, 533], values[610, 120] = 2.4, -1.9
-    values[100:108, 790:802] = np.nan
-    return values, layout_for(values.shape, "dense/kernel")
-
-
-def test_a_large_tensor_is_reduced_and_its_spikes_ringed() -> None:
-    values, layout = large_window()
-    figure = large_heatmap(
-        reduce_cells(values, 512, "signed-extreme"),
-        histogram(values, 0.2),
-        0.2,
-        layout,
-        LIGHT,
-        spikes=spikes(values, 0.2),
-    )
-    cells = heatmaps(figure)[0]
-    assert cells.z.shape == (392, 512)
-    assert (cells.x0, cells.dx, cells.y0, cells.dy) == (0.5, 2, 0.5, 2)
-    assert np.nanmax(cells.z) == pytest.approx(2.4)
-    assert np.nanmin(cells.z) == pytest.approx(-1.9)
-    assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
-    ring = next(t for t in figure.data if t.type == "scatter")
-    assert list(zip(ring.y, ring.x, strict=True)) == [(351, 533), (610, 120)]
-    assert titles(figure) == [
-        "<b>+2.40</b> at [351, 533]",
-        "<b>−1.90</b> at [610, 120]",
-        "<b>96</b> cells not finite",
-    ]
+    values[351, 533], values[380, 500] = 2.4, -1.9
+    window = values[282:438, 460:644]
+    reduced = reduce_cells(window, 92, "signed-extreme", origin=(282, 460))
+    layout = layout_for(values.shape, "dense/kernel")
+    shown = HeatmapPanel("server", LIGHT.server, reduced, histogram(window, LIMIT))
+    figure = heatmap_grid([shown], LIMIT, layout, LIGHT)
+    (cells,) = heatmaps(figure)
+    assert cells.z.shape == (78, 92)
+    assert (cells.x0, cells.dx, cells.y0, cells.dy) == (460.5, 2, 282.5, 2)
+    assert (np.nanmax(cells.z), np.nanmin(cells.z)) == pytest.approx((2.4, -1.9))
+    assert tuple(figure.layout.yaxis.range) == (437.5, 281.5)
+    assert all(460 <= tick < 644 for tick in figure.layout.xaxis.tickvals)
     assert "2 × 2 cells around" in cells.hovertemplate
 
 
-def test_a_window_keeps_the_tensor_s_indices() -> None:
-    values, layout = large_window()
-    window = values[282:439, 460:645]
-    figure = large_heatmap(
-        reduce_cells(window, origin=(282, 460)),
-        histogram(window, 0.2),
-        0.2,
-        layout,
-        DARK,
-        spikes=spikes(values, 0.2),
-    )
-    cells = heatmaps(figure)[0]
-    assert (cells.x0, cells.y0, cells.dx) == (460, 282, 1)
-    assert tuple(figure.layout.yaxis.range) == (438.5, 281.5)
-    assert titles(figure) == ["<b>+2.40</b> at [351, 533]"]
-    assert all(460 <= tick < 645 for tick in figure.layout.xaxis.tickvals)
-
-
 def test_minimap_frames_the_window() -> None:
-    values, _ = large_window()
+    values = np.zeros((784, 1024), np.float32)
     figure = minimap(reduce_cells(values, 128), (282, 439, 460, 645), 0.2, LIGHT)
     box = figure.layout.shapes[-1]
     assert (box.x0, box.x1, box.y0, box.y1) == (459.5, 644.5, 281.5, 438.5)
     assert box.line.color == LIGHT.aggregate
     assert tuple(figure.layout.xaxis.range) == (-0.5, 1023.5)
-
-
-def test_histogram_figure() -> None:
-    figure = histogram_figure(histogram(np.array([-1, 0, 0.1, 0.1]), 0.2, bins=5), LIGHT)
-    assert figure.data[0].y.tolist() == [0.5, 0, 0.5, 1, 0]
-    assert figure.data[0].marker.color[0] == LIGHT.diverging[0]
-    assert figure.layout.xaxis.ticktext == ("−0.2", "0", "0.2")
 
 
 def test_contributions_are_sorted_and_add_up() -> None:

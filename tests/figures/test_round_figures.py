@@ -7,8 +7,9 @@ import pytest
 
 from fedviz.analysis.heatmap import layout_for
 from fedviz.analysis.reduction import reduce_cells
-from fedviz.analysis.scales import histogram
+from fedviz.analysis.scales import ClientHistograms, histogram
 from fedviz.figures.colour import colour_at, symlog_colourscale, symlog_place
+from fedviz.figures.colour_range import weights_range
 from fedviz.figures.distributions import Distribution, overlaid_histograms
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
 from fedviz.figures.round_figures import small_multiples, tensor_courses
@@ -34,19 +35,39 @@ def test_a_round_without_values_keeps_its_place() -> None:
     assert [np.isfinite(np.asarray(trace.z)).sum() for trace in figure.data] == [24, 0]
     assert [a.text for a in figure.layout.annotations] == ["<b>round 3</b>", "round 4", "none"]
     assert figure.layout.shapes[0].line.color == DARK.aggregate
-    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (-0.5, 0.5)
+    assert figure.layout.coloraxis.cmax == weights_range(0.5, DARK).high
 
 
-def test_distributions_lie_over_each_other() -> None:
+def clients(count: int) -> ClientHistograms:
+    shares = np.linspace(0, 1, count)[:, None] * np.array([0.0, 0.25, 0.5, 0.25, 0.0])
+    return ClientHistograms(np.linspace(-0.16, 0.16, 5), shares, count, 100, 100)
+
+
+def test_distributions_lie_over_those_of_all_clients() -> None:
     bars = histogram(np.array([-0.1, 0.1, 0.1, 0.1]), 0.2, bins=5)
-    figure = overlaid_histograms(
-        [Distribution("c1", bars), Distribution("aggregate", bars, LIGHT.aggregate)], 0.2, LIGHT
-    )
-    faint, filled = figure.data
+    series = [
+        Distribution("c1", bars, LIGHT.clients[1]),
+        Distribution("aggregate", bars, LIGHT.aggregate),
+    ]
+    figure = overlaid_histograms(series, clients(40), 0.2, LIGHT)
+    behind, client, filled = figure.data
+    assert np.isnan(behind.y).sum() == 40
+    assert behind.y[-6:-1] == pytest.approx([0, 25, 50, 25, 0])
+    assert behind.hoverinfo == "skip"
+    assert client.fill is None
     assert filled.fill == "tozeroy"
-    assert faint.fill is None
     assert list(filled.y) == [0, 25, 0, 75, 0]
     assert "aggregate" in figure.layout.annotations[0].text
+    assert len(overlaid_histograms(series, None, 0.2, LIGHT).data) == 2
+
+
+def test_many_clients_are_two_bands() -> None:
+    figure = overlaid_histograms([], clients(101), 0.2, DARK)
+    whole, middle = figure.data
+    assert whole.fill == middle.fill == "toself"
+    assert list(whole.y) == pytest.approx([0] * 5 + [0, 25, 50, 25, 0])
+    assert list(middle.y) == pytest.approx([0, 2.5, 5, 2.5, 0, 0, 22.5, 45, 22.5, 0])
+    assert whole.fillcolor != middle.fillcolor
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
@@ -75,8 +96,8 @@ def test_panels_with_scales_of_their_own() -> None:
     ]
     figure = heatmap_grid(own, 0.5, layout, LIGHT)
     first, spread = (trace for trace in figure.data if trace.type == "heatmap")
-    assert (first.zmin, first.zmax) == (-0.03, 0.03)
-    assert (spread.zmin, spread.zmax) == (0, 0.04)
+    assert (first.zmin, first.zmax) == pytest.approx((-0.0318, 0.0318))
+    assert (spread.zmin, spread.zmax) == pytest.approx((0, 0.0412))
     assert spread.colorscale[0][1] == LIGHT.sequential[0]
     assert figure.layout.coloraxis.colorbar.ticktext is None
     texts = [a.text for a in figure.layout.annotations]

@@ -25,6 +25,7 @@ from fedviz.figures.theme import (
     theme_for,
 )
 from fedviz.signature import MismatchKind
+from tests.figures.colour_vision import least_distance
 
 BOTH = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 
@@ -108,6 +109,16 @@ def test_scales(theme: Theme) -> None:
     above = [contrast_ratio(colour, theme.page) for colour in theme.diverging[5:]]
     assert below == sorted(below)
     assert above == sorted(above)
+
+
+@BOTH
+def test_special_cells_are_told_from_the_scale_and_each_other_by_every_eye(theme: Theme) -> None:
+    scale = [colour_at(theme.diverging, k / 60) for k in range(61)]
+    special = [*theme.beyond, theme.ink, theme.sub, theme.faint]
+    for k, colour in enumerate(special):
+        assert least_distance(colour, [*scale, *special[:k], *special[k + 1 :]]) > 0.05
+    sequential = [colour_at(theme.sequential, k / 60) for k in range(61)]
+    assert least_distance(theme.beyond_spread, [*sequential, theme.ink, theme.sub]) > 0.05
 
 
 @BOTH
