@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from fedviz.analysis.heatmap import MatrixLayout, Ticks
 from fedviz.analysis.reduction import ReducedMatrix
 from fedviz.analysis.scales import Histogram
 from fedviz.figures.colour import symlog_place
+from fedviz.figures.draft import Canvas
 from fedviz.figures.layout import (
     UNFADED,
 )
@@ -68,7 +68,7 @@ def select_box(theme: Theme) -> dict[str, Any]:
 
 
 def draw_cells(
-    figure: go.Figure,
+    figure: Canvas,
     k: int,
     matrix: ReducedMatrix,
     layout: MatrixLayout,
@@ -130,7 +130,7 @@ def _hover(matrix: ReducedMatrix, layout: MatrixLayout, has_names: bool) -> str:
 
 
 def draw_bars(
-    figure: go.Figure, k: int, histogram: Histogram, ends: tuple[str, str], theme: Theme
+    figure: Canvas, k: int, histogram: Histogram, ends: tuple[str, str], theme: Theme
 ) -> None:
     """Add a histogram's bars; its axes are the caller's.
 

@@ -32,10 +32,10 @@ from fedviz.figures.cells import (
     select_box,
 )
 from fedviz.figures.colour_range import ColourRange, spread_range, weights_range
+from fedviz.figures.draft import Draft
 from fedviz.figures.layout import (
     add_labels,
     add_shapes,
-    blank_figure,
     label,
 )
 from fedviz.figures.special_cells import (
@@ -169,18 +169,15 @@ def heatmap_grid(
     looks = _special_looks(panels, theme)
     if looks:
         places = replace(places, height=places.height + LEGEND_HEIGHT)
-    figure = blank_figure(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
+    figure = Draft(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
     figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
     _place_axes(figure, [*places.heatmaps, *places.histograms], places.height)
-    axes: dict[str, Any] = {}
     for k, panel in enumerate(panels, 1):
         _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
         ends = (theme.beyond_spread,) * 2 if panel.is_spread else theme.beyond
         draw_bars(figure, len(panels) + k, panel.histogram, ends, theme)
-        axes |= index_axes(k, panel.matrix, layout, places.heatmaps[k - 1], width)
-        axes |= histogram_axes(len(panels) + k, panel.histogram)
-    # All at once: plotly checks the whole layout at each update.
-    figure.update_layout(axes)
+        figure.update_layout(index_axes(k, panel.matrix, layout, places.heatmaps[k - 1], width))
+        figure.update_layout(histogram_axes(len(panels) + k, panel.histogram))
     _draw_boxes(figure, panels, selected, theme)
     if places.per_row:
         _finish_panels(figure, panels, places, layout, theme)
@@ -188,7 +185,7 @@ def heatmap_grid(
         _finish_strips(figure, panels, layout, theme)
     _share_scale(figure, panels, limit, places, theme, is_symlog=is_symlog)
     draw_legend(figure, looks, theme)
-    return figure
+    return figure.figure()
 
 
 def _special_looks(panels: Sequence[HeatmapPanel], theme: Theme) -> list[Look]:
@@ -233,7 +230,7 @@ def _stack_strips(count: int, extent: tuple[int, int], width: int) -> _Arrangeme
     return _Arrangement(block * count + _AXIS, heatmaps, histograms, per_row=0)
 
 
-def _place_axes(figure: go.Figure, boxes: Sequence[Box], height: float) -> None:
+def _place_axes(figure: Draft, boxes: Sequence[Box], height: float) -> None:
     axes = {}
     for k, box in enumerate(boxes, 1):
         bottom, top = max(0.0, 1 - box.bottom / height), 1 - box.top / height
@@ -246,7 +243,7 @@ def _place_axes(figure: go.Figure, boxes: Sequence[Box], height: float) -> None:
 
 
 def _draw_panel(
-    figure: go.Figure,
+    figure: Draft,
     k: int,
     panel: HeatmapPanel,
     layout: MatrixLayout,
@@ -272,7 +269,7 @@ def _own_range(panel: HeatmapPanel, limit: float, theme: Theme, *, is_symlog: bo
 
 
 def _draw_boxes(
-    figure: go.Figure,
+    figure: Draft,
     panels: Sequence[HeatmapPanel],
     selected: Window | None,
     theme: Theme,
@@ -305,7 +302,7 @@ def _outline(k: int, matrix: ReducedMatrix, cells: Window, theme: Theme) -> list
 
 
 def _finish_panels(
-    figure: go.Figure,
+    figure: Draft,
     panels: Sequence[HeatmapPanel],
     places: _Arrangement,
     layout: MatrixLayout,
@@ -371,7 +368,7 @@ def _clipped_text(histogram: Histogram) -> str:
 
 
 def _finish_strips(
-    figure: go.Figure, panels: Sequence[HeatmapPanel], layout: MatrixLayout, theme: Theme
+    figure: Draft, panels: Sequence[HeatmapPanel], layout: MatrixLayout, theme: Theme
 ) -> None:
     """One line above each strip says it all; the lowest carries the shared axis."""
     row_title, column_title = layout.axis_titles
@@ -400,7 +397,7 @@ def _strip_title(panel: HeatmapPanel, theme: Theme) -> str:
 
 
 def _share_scale(
-    figure: go.Figure,
+    figure: Draft,
     panels: Sequence[HeatmapPanel],
     limit: float,
     places: _Arrangement,
@@ -433,7 +430,7 @@ def _share_scale(
     figure.update_layout(axes)
 
 
-def _draw_even_bar(figure: go.Figure, bar: dict[str, Any], theme: Theme) -> None:
+def _draw_even_bar(figure: Draft, bar: dict[str, Any], theme: Theme) -> None:
     """A bar whose colours are evenly spaced and whose numbers are not: a trace without a mark."""
     figure.add_scatter(
         x=[None],

@@ -16,6 +16,7 @@ __all__ = [
     "add_labels",
     "add_shapes",
     "blank_figure",
+    "blank_layout",
     "even_ticks",
     "label",
     "push_apart",
@@ -29,16 +30,19 @@ UNFADED = {"marker": {"opacity": 1}}
 
 def blank_figure(theme: Theme, height: float, **margins: float) -> go.Figure:
     """A figure with the theme's template, a height and margins ``l``, ``r``, ``t``, ``b`` in px."""
-    return go.Figure(
-        layout={
-            "template": template(theme),
-            "height": round(height),
-            "margin": margins,
-            # Streamlit sets its own backgrounds over the template's.
-            "paper_bgcolor": TRANSPARENT,
-            "plot_bgcolor": TRANSPARENT,
-        }
-    )
+    return go.Figure(layout=blank_layout(theme, height, **margins))
+
+
+def blank_layout(theme: Theme, height: float, **margins: float) -> dict[str, Any]:
+    """The layout of :func:`blank_figure`."""
+    return {
+        "template": template(theme),
+        "height": round(height),
+        "margin": margins,
+        # Streamlit sets its own backgrounds over the template's.
+        "paper_bgcolor": TRANSPARENT,
+        "plot_bgcolor": TRANSPARENT,
+    }
 
 
 def label(

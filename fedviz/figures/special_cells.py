@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from fedviz.analysis.reduction import ReducedMatrix
 from fedviz.analysis.scales import Histogram
 from fedviz.figures.cells import axis_name, cell_positions
+from fedviz.figures.draft import Canvas
 from fedviz.figures.layout import UNFADED, add_labels, add_shapes, label, text_width
 from fedviz.figures.theme import TRANSPARENT, Theme
 
@@ -69,7 +69,7 @@ def _masks(matrix: ReducedMatrix) -> tuple[NDArray[np.bool_], ...]:
     return positive, negative, matrix.nan & ~positive & ~negative
 
 
-def mark_nonfinite(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
+def mark_nonfinite(figure: Canvas, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
     """Cover cells that are not finite, on the k-th axes: one trace, where there are any.
 
     NaN is crossed, +∞ has plus signs and −∞ minus signs, on greys of their own; where these would
@@ -90,7 +90,7 @@ def mark_nonfinite(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Them
 
 
 def _add_patches(
-    figure: go.Figure,
+    figure: Canvas,
     k: int,
     matrix: ReducedMatrix,
     patches: Sequence[tuple[Look, tuple[int, int, int, int]]],
@@ -127,7 +127,7 @@ def _add_patches(
     )
 
 
-def _mark_flat(figure: go.Figure, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
+def _mark_flat(figure: Canvas, k: int, matrix: ReducedMatrix, theme: Theme) -> None:
     """One byte a cell; nothing is drawn where it is 0."""
     grounds = [look.ground for look in _looks(theme)]
     codes = np.select(_masks(matrix), [1, 2, 3], 0).astype(np.uint8)
@@ -204,7 +204,7 @@ def looks_of(
     return [look for occurs, look in beyond if occurs] + nonfinite
 
 
-def draw_legend(figure: go.Figure, looks: Sequence[Look], theme: Theme) -> None:
+def draw_legend(figure: Canvas, looks: Sequence[Look], theme: Theme) -> None:
     """Explain special cells in one line, in the :data:`LEGEND_HEIGHT` lowest pixels."""
     swatches, names, left = [], [], 0
     for look in looks:
