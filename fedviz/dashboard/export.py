@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fedviz.figures.numbers import figure_csv
-from fedviz.figures.theme import CONFIG, Theme
+from fedviz.figures.theme import CONFIG
 
-__all__ = ["chart_config", "menu", "with_background"]
+__all__ = ["chart_config", "menu"]
 
 _FORMATS = ("PNG", "SVG")
 
@@ -33,12 +33,6 @@ def chart_config(key: str) -> dict[str, Any]:
 
 def _format_key(key: str) -> str:
     return f"picture_{key}"
-
-
-def with_background(figure: go.Figure, theme: Theme) -> go.Figure:
-    """The page's own colour behind the figure: a picture that is taken along needs it."""
-    bar = {"bgcolor": "rgba(0,0,0,0)", "color": theme.sub, "activecolor": theme.ink}
-    return figure.update_layout(paper_bgcolor=theme.page, modebar=bar)
 
 
 def menu(figure: go.Figure, key: str) -> None:

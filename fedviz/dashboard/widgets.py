@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from fedviz.dashboard import export
 from fedviz.errors import FedvizError
-from fedviz.figures.theme import CONFIG, Theme, template, theme_for
+from fedviz.figures.theme import CONFIG, Theme, theme_for
 
 __all__ = [
     "Chip",
@@ -109,8 +109,6 @@ def chart(
     once more in the new container, which takes as long as the new one.) On a narrow screen a
     ``mid`` or ``wide`` one scrolls sideways.
     """
-    figure.update_layout(template=template(theme()))
-    export.with_background(figure, theme())
     with st.container(key=f"view_{key}", gap=None):
         with st.container(key=f"{wide}_{key}" if wide else f"plain_{key}"):
             event = st.plotly_chart(

@@ -10,9 +10,9 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from fedviz.figures.layout import UNFADED, add_labels, add_shapes, label
+from fedviz.figures.layout import UNFADED, add_labels, add_shapes, blank_layout, label
 from fedviz.figures.text import decimals, escaped
-from fedviz.figures.theme import TRANSPARENT, Theme, blend, template
+from fedviz.figures.theme import Theme, blend
 
 __all__ = ["RocCurve", "roc_figure"]
 
@@ -56,13 +56,7 @@ def roc_figure(curves: Sequence[RocCurve], theme: Theme) -> go.Figure:
         horizontal_spacing=0.05,
         vertical_spacing=0.2 if rows > 1 else 0,
     )
-    figure.update_layout(
-        template=template(theme),
-        height=rows * _PANEL + 60,
-        margin={"l": 40, "r": 12, "t": 28, "b": 40},
-        paper_bgcolor=TRANSPARENT,
-        plot_bgcolor=TRANSPARENT,
-    )
+    figure.update_layout(blank_layout(theme, rows * _PANEL + 60, l=40, r=12, t=28, b=40))
     figure.update_xaxes(range=[-0.03, 1.03], tickvals=[0, 1], ticktext=["0", "1"], showgrid=False)
     figure.update_yaxes(range=[-0.03, 1.06], tickvals=[0, 1], ticktext=["0", "1"], showgrid=False)
     for i, curve in enumerate(curves):

@@ -39,9 +39,10 @@ def blank_layout(theme: Theme, height: float, **margins: float) -> dict[str, Any
         "template": template(theme),
         "height": round(height),
         "margin": margins,
-        # Streamlit sets its own backgrounds over the template's.
-        "paper_bgcolor": TRANSPARENT,
+        # The page's own colour: a picture that is taken along needs it.
+        "paper_bgcolor": theme.page,
         "plot_bgcolor": TRANSPARENT,
+        "modebar": {"bgcolor": TRANSPARENT, "color": theme.sub, "activecolor": theme.ink},
     }
 
 
