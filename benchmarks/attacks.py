@@ -159,11 +159,12 @@ def _process(scene: _Scene, rule: str, parameters: Mapping[str, Any]) -> Any:
     import tensorflow_federated as tff
 
     from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS
+    from fedviz.aggregation.tff_factories import create_process
 
     value_type = tff.to_type(
         tuple(tff.TensorType(np.float32, spec.shape) for spec in scene.model.signature)
     )
-    return TFF_AGGREGATORS[rule].build(value_type, parameters, CLIENTS)
+    return create_process(TFF_AGGREGATORS[rule], value_type, parameters, CLIENTS)
 
 
 class _TffServer:

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from fedviz.aggregation import context
 from fedviz.aggregation.tff_aggregators import TffAggregator
-from fedviz.aggregation.tff_factories import with_sums_in_the_clear
+from fedviz.aggregation.tff_factories import create_process, with_sums_in_the_clear
 
 __all__ = ["Process", "mean_of_lists"]
 
@@ -41,7 +41,7 @@ class Process:
     """One of TFF's aggregation processes, run over clients that are handed over as lists."""
 
     def __init__(self, aggregator: TffAggregator, clients: Sequence[Client]) -> None:
-        process = aggregator.build(_type_of(clients[0]), {}, len(clients))
+        process = create_process(aggregator, _type_of(clients[0]), {}, len(clients))
         self._weighted = aggregator.weighted
         self._initialize, self._next = process.initialize, process.next
         if aggregator.context == "test":

@@ -45,32 +45,6 @@ class TffAggregator(Rule):
     context: Literal["native", "test"] = "native"
     keeps_float64: bool = False
 
-    def build(self, value_type: Any, parameters: Mapping[str, Any], num_clients: int) -> Any:
-        """TFF's process for values of a type.
-
-        Parameters
-        ----------
-        value_type : tff.Type
-            A structure of float tensors.
-        parameters : mapping
-            Checked or not.
-        num_clients : int
-            How many clients take part: the default of ``clients_per_round``.
-
-        Returns
-        -------
-        tff.templates.AggregationProcess
-            Weighted by float32 where ``weighted``.
-
-        Raises
-        ------
-        InvalidArgumentError
-            Parameters that TFF does not take together.
-        """
-        from fedviz.aggregation.tff_factories import create_process
-
-        return create_process(self, value_type, self.settings(parameters), num_clients)
-
 
 def expected_clients(settings: Mapping[str, Any], num_clients: int) -> float:
     """``clients_per_round``, where it is not given the number of clients that take part."""

@@ -26,13 +26,37 @@ Settings = Mapping[str, Any]
 
 
 def create_process(
-    aggregator: TffAggregator, value_type: Any, settings: Settings, num_clients: int
+    aggregator: TffAggregator,
+    value_type: Any,
+    parameters: Mapping[str, Any],
+    num_clients: int,
 ) -> Any:
-    """TFF's process; see :meth:`TffAggregator.build`."""
+    """TFF's process for values of a type.
+
+    Parameters
+    ----------
+    aggregator : TffAggregator
+    value_type : tff.Type
+        A structure of float tensors.
+    parameters : mapping
+        The aggregator's, checked or not; those that are not given have their defaults.
+    num_clients : int
+        How many clients take part: the default of ``clients_per_round``.
+
+    Returns
+    -------
+    tff.templates.AggregationProcess
+        Weighted by float32 where the aggregator is.
+
+    Raises
+    ------
+    InvalidArgumentError
+        Parameters that TFF does not take together.
+    """
     # TensorFlow says of each assertion within TFF's own secure sums that nobody uses it.
     tf.get_logger().addFilter(_is_of_interest)
     try:
-        factory = _FACTORIES[aggregator.name](settings, num_clients)
+        factory = _FACTORIES[aggregator.name](aggregator.settings(parameters), num_clients)
         if aggregator.weighted:
             return factory.create(value_type, tff.TensorType(np.float32))
         return factory.create(value_type)

@@ -36,7 +36,7 @@ from fedviz.aggregation.tff_aggregators import (
     TffAggregator,
     expected_clients,
 )
-from fedviz.aggregation.tff_factories import with_sums_in_the_clear
+from fedviz.aggregation.tff_factories import create_process, with_sums_in_the_clear
 from fedviz.dataset import Round
 from fedviz.errors import CohortError, located
 from fedviz.progress import Progress, ProgressCallback, silent
@@ -357,7 +357,7 @@ def _process(
     value_type = tff.to_type(
         tuple(tff.TensorType(np.dtype(dtype).type, shape) for shape, dtype in values)
     )
-    process = aggregator.build(value_type, dict(settings), num_clients)
+    process = create_process(aggregator, value_type, dict(settings), num_clients)
     if aggregator.context == "native":
         return process.initialize, process.next
     return with_sums_in_the_clear(process.initialize), with_sums_in_the_clear(process.next)
