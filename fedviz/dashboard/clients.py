@@ -193,12 +193,13 @@ def similarity(view: ClientsView) -> None:
         lines,
         measure or _MEASURES[0],
     )
-    key = f"similarity_{view.chosen.round.number}_{parts.index(part)}_{measure}"
+    variant = f"{view.chosen.round.number}_{parts.index(part)}_{measure}"
     widgets.chart(
         similarity_figure(cells, widgets.theme(), selected=view.selected),
-        key,
+        "similarity",
+        variant=variant,
         wide="mid",
-        on_select=_on_click(key, lambda pair: _select(pair[0], pair[1])),
+        on_select=_on_click(f"similarity_{variant}", lambda pair: _select(pair[0], pair[1])),
     )
     one, other = view.selected
     if one != other:
@@ -214,7 +215,7 @@ def paths(view: ClientsView) -> None:
         return
     widgets.section("Paths over the rounds", client_wording.paths_note(space.gram))
     found = _paths(space, view)
-    key = f"paths_{view.chosen.round.number}"
+    variant = str(view.chosen.round.number)
     aggregates = found["aggregate"]
     shown = view.chosen.aggregate
     servers = found["server"]
@@ -229,9 +230,10 @@ def paths(view: ClientsView) -> None:
             selected=view.selected,
             marked=view.outliers,
         ),
-        key,
+        "paths",
+        variant=variant,
         wide="mid",
-        on_select=_on_client(key),
+        on_select=_on_client(f"paths_{variant}"),
     )
 
 
@@ -258,7 +260,7 @@ def tensor_divergence(view: ClientsView) -> None:
     model = view.chosen.aggregate
     found = divergence(view.gram, model, _order(view), MOST_ROWS, MOST_TENSORS)
     widgets.section("Divergence, client by tensor", client_wording.divergence_note(found, model))
-    key = f"divergence_{view.chosen.round.number}"
+    variant = str(view.chosen.round.number)
     widgets.chart(
         divergence_figure(
             found.ratios,
@@ -268,9 +270,12 @@ def tensor_divergence(view: ClientsView) -> None:
             rest=f"median of {found.rest:,} more" if found.rest else "",
             selected=(view.chosen.client, view.chosen.tensor),
         ),
-        key,
+        "divergence",
+        variant=variant,
         wide="mid",
-        on_select=_on_click(key, lambda cell: _select(cell[0], tensor=cell[1])),
+        on_select=_on_click(
+            f"divergence_{variant}", lambda cell: _select(cell[0], tensor=cell[1])
+        ),
     )
 
 
