@@ -9,7 +9,8 @@ from fedviz.figures.averaging import accuracy_strip, distance_by_tensor, moved_b
 
 def one_aggregator(chosen: Selection) -> None:
     sentence = st.empty()
-    rule, pictures = st.columns([4, 15], gap="large")
+    has_result = averaging.has_result(chosen)
+    rule, pictures = widgets.controls_and_pictures(has_result=has_result)
     with rule:
         averaging.rule(chosen)
     outcome = averaging.fresh_outcome(chosen)
@@ -65,10 +66,10 @@ def side_by_side(chosen: Selection) -> None:
     found = comparing.latest(chosen)
     view = compared.ranked(found, chosen.round) if found else None
     widgets.answer(wording.comparison_answer(view))
-    left, right = st.columns([4, 15], gap="large")
-    with left:
+    controls, pictures = widgets.controls_and_pictures(has_result=found is not None)
+    with controls:
         comparing.form(chosen, found)
-    with right:
+    with pictures:
         comparing.results(found, view)
 
 

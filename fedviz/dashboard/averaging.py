@@ -32,6 +32,7 @@ from fedviz.figures.averaging import AggregateScore
 __all__ = [
     "aggregate_table",
     "fresh_outcome",
+    "has_result",
     "invitation",
     "measurement_table",
     "measurements",
@@ -77,6 +78,11 @@ def rule(chosen: Selection) -> None:
         machines.note(form.aggregator.on_machines)
     else:
         st.markdown(machines.engine_note(None))
+
+
+def has_result(chosen: Selection) -> bool:
+    """Whether there is an aggregate to show; what it is like is not looked at."""
+    return chosen.aggregate is not None or fresh_outcome(chosen) is not None
 
 
 def fresh_outcome(chosen: Selection) -> AverageOutcome | None:

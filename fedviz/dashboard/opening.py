@@ -46,7 +46,24 @@ def guard() -> None:
             st.markdown("**Bring your own**: a fedviz file, or one file a client from elsewhere.")
             _uploader("first_upload")
             st.page_link("pages/import.py", label="Import", icon=":material/upload_file:")
+        _tour()
     st.stop()
+
+
+def _tour() -> None:
+    """The way to the tour, which tells of a dataset: of the first one, where that is another."""
+    first = folders.first_dataset()
+    can_begin = first is not None and first != st.session_state.get("dataset")
+    where = "on a sample" if can_begin else "as soon as there is a dataset"
+    with st.container(border=True):
+        st.markdown(f"**New to this?** Federated averaging in five steps, {where}.")
+        st.page_link(
+            "pages/tour.py",
+            label="Tour",
+            icon=":material/slideshow:",
+            disabled=not can_begin,
+            query_params={"dataset": first or ""},
+        )
 
 
 def _uploader(key: str) -> None:

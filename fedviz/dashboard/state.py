@@ -76,9 +76,13 @@ def selection() -> Selection:
 
 
 def keep(**values: object) -> None:
-    """Change levels that this page does not show; the pages that do will show them."""
+    """Change levels that this page does not show; the pages that do will show them.
+
+    A page that showed them before has left its own choice behind, which would win.
+    """
     for level, value in values.items():
         st.session_state[f"_kept_{level}"] = value
+    select(**values)
 
 
 def ask_for(dataset: str) -> None:

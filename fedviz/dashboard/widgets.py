@@ -21,6 +21,7 @@ __all__ = [
     "answer",
     "chart",
     "chips",
+    "controls_and_pictures",
     "crumbs",
     "errors_in_place",
     "head",
@@ -82,6 +83,13 @@ def metrics(items: Sequence[tuple[str, str]], width: int = 160) -> None:
     with st.container(horizontal=True, gap="medium", key="numbers"):
         for label, value in items:
             st.metric(label, value, width=width)
+
+
+def controls_and_pictures(*, has_result: bool) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Two columns; where there is room for one only, the pictures come first once there are any."""
+    with st.container(key="pictures_first" if has_result else "controls_first"):
+        controls, pictures = st.columns([4, 15], gap="large")
+    return controls, pictures
 
 
 def section(title: str, note: str = "") -> None:

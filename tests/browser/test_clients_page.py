@@ -1,4 +1,4 @@
-"""A click on a mark of the clients page selects its clients, here and on every other page."""
+"""A click on a client, in a picture or in a table, selects it here and on every other page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from playwright.sync_api import expect
 from tests.browser import driver
 
 pytestmark = pytest.mark.browser
+
+ROW_HEIGHT = 34
+MOST_UNUSUAL = """() => document.querySelector(
+    '.st-key-outliers [role=gridcell][aria-colindex="1"], .st-key-outliers td'
+).textContent"""
 
 # Where the mark of a chart's last trace lies that stands for some clients.
 MARK = """([chart, wanted]) => {
@@ -39,3 +44,32 @@ def test_a_click_selects_everywhere(page, dashboard):
     expect(page.locator(".st-key-client input")).to_have_value("c05")
     expect(page.locator(".st-key-other input")).to_have_value("c08")
     expect(page.locator(".st-key-tensor input")).to_have_value("dense/bias")
+
+
+def click_row(page, table, row):
+    """Point at the first cell of a row, and click it: the table is a canvas, and slow to follow."""
+    canvas = page.locator(f".st-key-{table} [data-testid=stDataFrame]")
+    place = {"x": 30, "y": ROW_HEIGHT * (row + 1.5)}
+    canvas.hover(position=place)
+    page.wait_for_timeout(500)
+    canvas.click(position=place, delay=100)
+    driver.wait_for_app(page)
+
+
+def test_a_click_on_a_row_selects_everywhere(page, dashboard):
+    driver.open_address(page, f"{dashboard.url}/heatmaps?dataset=digits-mlp.h5&client=c01")
+    client = page.locator(".st-key-client input")
+    expect(client).to_have_value("c01")
+    driver.open_page(page, "Overview")
+    click_row(page, "tensors", 1)
+    click_row(page, "clients", 3)
+    for name in ("Heatmaps", "Rounds", "Clients"):
+        driver.open_page(page, name)
+        expect(client).to_have_value("c03")
+        if name != "Clients":
+            expect(page.locator(".st-key-tensor input")).to_have_value("dense/bias")
+    unusual = page.evaluate(MOST_UNUSUAL)
+    click_row(page, "outliers", 0)
+    expect(client).to_have_value(unusual)
+    driver.open_page(page, "Heatmaps")
+    expect(client).to_have_value(unusual)

@@ -24,6 +24,16 @@ PLACE = """([k, row, column]) => {
         top + axis('y')._offset + axis('y').l2p(row),
     ];
 }"""
+POINT = """([chart, name, round]) => {
+    const plot = document.querySelector(`.st-key-mid_${chart} .js-plotly-plot`);
+    const line = plot._fullData.find(trace => trace.name === name);
+    const {xaxis, yaxis} = plot._fullLayout, i = line.x.indexOf(round);
+    const {left, top} = plot.getBoundingClientRect();
+    return [
+        left + xaxis._offset + xaxis.l2p(line.x[i]),
+        top + yaxis._offset + yaxis.l2p(line.y[i]),
+    ];
+}"""
 RANGES = f"""() => {{
     const {{xaxis, yaxis}} = document.querySelector('{PLOT}')._fullLayout;
     return [yaxis.range[1] + .5, yaxis.range[0] + .5, xaxis.range[0] + .5, xaxis.range[1] + .5];
@@ -89,3 +99,19 @@ def test_play_walks_to_the_last_round(page, dashboard):
     expect(page.get_by_role("button", name="Pause")).to_be_visible(timeout=MILLISECONDS)
     expect(page.locator(".st-key-round input")).to_have_value("4", timeout=MILLISECONDS)
     expect(page.get_by_role("button", name="Play")).to_be_visible(timeout=MILLISECONDS)
+
+
+@pytest.mark.parametrize(
+    ("chart", "name", "level"),
+    [("drift_course", "dense_1/kernel", "tensor"), ("update_course", "c03", "client")],
+)
+def test_a_click_on_a_point_selects_its_round_everywhere(page, dashboard, chart, name, level):
+    driver.open_address(page, f"{dashboard.url}/rounds?dataset=digits-mlp.h5")
+    page.locator(f".st-key-mid_{chart}").scroll_into_view_if_needed()
+    page.mouse.click(*page.evaluate(POINT, [chart, name, 2]))
+    expect(page.locator(".st-key-round input")).to_have_value("2", timeout=MILLISECONDS)
+    expect(page.locator(f".st-key-{level} input")).to_have_value(name)
+    driver.wait_for_app(page)
+    driver.open_page(page, "Heatmaps")
+    expect(page.locator(".st-key-round input")).to_have_value("2")
+    expect(page.locator(f".st-key-{level} input")).to_have_value(name)

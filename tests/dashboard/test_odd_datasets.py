@@ -27,7 +27,8 @@ class TestNothingToShow:
     def test_an_empty_folder_says_what_to_do(self, open_page, name):
         page = open_page(name)
         assert page.app.title[0].value == "No dataset is open yet"
-        assert len(page.app.get("page_link")) == 2
+        *_, tour = page.app.get("page_link")
+        assert (tour.proto.label, tour.proto.disabled) == ("Tour", True)
         assert "first_upload" in [upload.key for upload in page.app.file_uploader]
         assert page.errors == []
 
@@ -41,6 +42,8 @@ class TestNothingToShow:
         page = open_page(name, dataset="new.h5")
         assert page.app.selectbox(key="dataset").value == "new.h5"
         assert page.app.title[0].value == "This dataset has no rounds yet"
+        *_, tour = page.app.get("page_link")
+        assert (tour.proto.disabled, tour.proto.query_string) == (False, f"dataset={SAMPLE.name}")
         page.choose(dataset=SAMPLE.name)
         assert page.answer
 
