@@ -16,7 +16,7 @@ MOST_UNUSUAL = """() => document.querySelector(
 
 # Where the mark of a chart's last trace lies that stands for some clients.
 MARK = """([chart, wanted]) => {
-    const plot = document.querySelector(`[class*="_${chart}"] .js-plotly-plot`);
+    const plot = document.querySelector(`.st-key-view_${chart} .js-plotly-plot`);
     const marks = plot._fullData.at(-1), {xaxis, yaxis} = plot._fullLayout;
     const i = marks.customdata.findIndex(c => JSON.stringify(c) === JSON.stringify(wanted));
     const {left, top} = plot.getBoundingClientRect();
@@ -30,15 +30,15 @@ MARK = """([chart, wanted]) => {
 def test_a_click_selects_everywhere(page, dashboard):
     driver.open_address(page, f"{dashboard.url}/clients?dataset=digits-mlp.h5")
     driver.wait_for_heatmaps(page)
-    page.mouse.click(*page.evaluate(MARK, ["similarity_", ["c03", "c08"]]))
+    page.mouse.click(*page.evaluate(MARK, ["similarity", ["c03", "c08"]]))
     client, other = page.locator(".st-key-client input"), page.locator(".st-key-other input")
     expect(client).to_have_value("c03")
     expect(other).to_have_value("c08")
     assert "client=c03" in page.url
     assert "other=c08" in page.url
     driver.wait_for_app(page)
-    page.locator('[class*="_divergence_"]').first.scroll_into_view_if_needed()
-    page.mouse.click(*page.evaluate(MARK, ["divergence_", ["c05", "dense/bias"]]))
+    page.locator(".st-key-view_divergence").scroll_into_view_if_needed()
+    page.mouse.click(*page.evaluate(MARK, ["divergence", ["c05", "dense/bias"]]))
     expect(client).to_have_value("c05")
     driver.open_page(page, "Heatmaps")
     expect(page.locator(".st-key-client input")).to_have_value("c05")
