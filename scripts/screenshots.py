@@ -23,12 +23,21 @@ IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 
 
 @dataclass(frozen=True)
+class Job:
+    """What is done before a page is worth a picture: a button, and the heading it leads to."""
+
+    button: str
+    heading: str
+
+
+@dataclass(frozen=True)
 class Shot:
     """One page to take: its path, the picture's name, and the selection in its address."""
 
     path: str
     name: str
     query: tuple[tuple[str, str], ...] = ()
+    job: Job | None = None
 
     @property
     def address(self) -> str:
@@ -46,19 +55,23 @@ class Look:
 
 
 FAULTS = (("dataset", "digits-faults.h5"),)
+COMPARE = Job("Compare on round 4", "How far apart the models lie")
 SHOTS = [
     Shot("", "overview"),
     Shot("generate", "generate"),
     Shot("import", "import"),
     Shot("signatures", "signatures", FAULTS),
     Shot("heatmaps", "heatmaps"),
+    Shot("rounds", "rounds"),
     Shot("clients", "clients", FAULTS),
     Shot("averaging", "averaging"),
+    Shot("averaging", "comparison", (("view", "Side by side"),), COMPARE),
     Shot("report", "report"),
     Shot("tour", "tour", (("step", "1"),)),
 ]
 LOOKS = [Look("light", 1440, "light"), Look("dark", 1440, "dark"), Look("narrow", 390, "light")]
 HEIGHT = 900
+JOB_MILLISECONDS = 300_000
 
 
 def main(names: list[str]) -> None:
@@ -73,10 +86,22 @@ def main(names: list[str]) -> None:
         data_dir.mkdir()
         browser = launch_browser(playwright)
         with running_dashboard(data_dir) as dashboard:
+            for shot in shots:
+                if shot.job is not None:
+                    do(browser, dashboard.url + shot.address, shot.job)
             for look in LOOKS:
                 for shot in shots:
                     take(browser, dashboard.url + shot.address, look, f"{shot.name}-{look.name}")
         browser.close()
+
+
+def do(browser: Browser, url: str, job: Job) -> None:
+    """Do a job once; every visitor sees what came of it."""
+    with driver.watched_page(browser) as page:
+        driver.open_address(page, url)
+        page.get_by_role("button", name=job.button).click()
+        heading = page.get_by_role("heading", name=job.heading)
+        heading.wait_for(timeout=JOB_MILLISECONDS)
 
 
 def take(browser: Browser, url: str, look: Look, name: str) -> None:

@@ -311,7 +311,10 @@ def _failures(view: Ranked) -> None:
 
 
 def _apart(found: Comparison, view: Ranked) -> None:
-    widgets.section("How far apart the models lie", "‖a − b‖ between each two; darker is further.")
+    widgets.section(
+        "How far apart the models lie",
+        "‖a − b‖ between each two: the stronger the colour, the further.",
+    )
     tensor = st.selectbox(
         "Tensor",
         [compared.ALL_TENSORS, *found.by_tensor],

@@ -313,7 +313,7 @@ def clients_in_grey(found: ClientHistograms) -> str:
     if shown < cohort:
         whose = f"{shown:,} of {whose}, evenly spaced"
     if len(found.bands):
-        whose += ", from the least to the largest share; darker, without the outer tenths"
+        whose += ", from the least to the largest share; stronger, without the outer tenths"
     if found.cells < found.window_cells:
         whose += f"; {found.cells:,} of {found.window_cells:,} cells of each"
     return f"Grey: {whose}."

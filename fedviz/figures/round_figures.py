@@ -124,7 +124,8 @@ def _number(
     top = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     ticks = even_ticks(0.0, top * 1.05, most=5)
     texts = [f"{100 * tick:.3g}%" if is_share else short_number(tick) for tick in ticks]
-    figure.update_yaxes(range=[0, top * 1.08], tickvals=ticks, ticktext=texts)
+    # A little below 0, or the first numbers of both axes would touch.
+    figure.update_yaxes(range=[-0.06 * top, top * 1.08], tickvals=ticks, ticktext=texts)
 
 
 def small_multiples(
