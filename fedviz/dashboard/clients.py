@@ -273,9 +273,7 @@ def tensor_divergence(view: ClientsView) -> None:
         "divergence",
         variant=variant,
         wide="mid",
-        on_select=_on_click(
-            f"divergence_{variant}", lambda cell: _select(cell[0], tensor=cell[1])
-        ),
+        on_select=_on_click(f"divergence_{variant}", lambda cell: _select(cell[0], tensor=cell[1])),
     )
 
 
