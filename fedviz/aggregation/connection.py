@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import os
 import threading
+import time
+from collections.abc import Hashable
 from typing import Any
 
 import grpc
@@ -13,9 +17,12 @@ from tensorflow_federated.proto.v0 import executor_pb2_grpc
 
 from fedviz.aggregation.machines import CHANNEL_OPTIONS
 
-__all__ = ["GONE", "Connection", "WorkerGoneError", "one_line"]
+__all__ = ["GONE", "KEPT_SECONDS", "Connection", "Executor", "WorkerGoneError", "one_line"]
 
 _LONGEST_REASON = 400
+
+KEPT_SECONDS = 10.0
+"""A worker keeps a mapped file, and so the space of a deleted one, up to twice as long unused."""
 
 GONE = {
     grpc.StatusCode.UNAVAILABLE,
@@ -35,25 +42,41 @@ class _Stub(tff.framework.RemoteExecutorGrpcStub):  # type: ignore[misc]
     def __init__(self, channel: grpc.Channel) -> None:
         super().__init__(channel)
         self._dispose = executor_pb2_grpc.ExecutorGroupStub(channel).Dispose
+        self._process = os.getpid()
+        # gRPC cancels a call whose future nobody has.
+        self._disposals: set[grpc.Future] = set()
 
     def dispose(self, request: Any) -> None:
-        self._dispose.future(request)
+        # A forked child has copies of our values, and no use of the channel.
+        if os.getpid() != self._process:
+            return
+        # A closed channel has given back everything.
+        with contextlib.suppress(ValueError):
+            disposal = self._dispose.future(request)
+            self._disposals.add(disposal)
+            disposal.add_done_callback(self._disposals.discard)
 
 
-class _Executor(tff.framework.RemoteExecutor):  # type: ignore[misc]
-    """TFF's executor, which knows whether the worker has answered in the present call."""
+class Executor(tff.framework.RemoteExecutor):  # type: ignore[misc]
+    """TFF's executor, which keeps some values from call to call.
+
+    It also knows whether the worker has answered in the present call.
+    """
 
     def __init__(self, stub: Any, cardinalities: Any) -> None:
         # Values are given back one by one: what waits to be given back in a batch would stay in
         # the worker when the call is over.
         super().__init__(stub, dispose_batch_size=1)
         self.answered = False
+        self.last_used = time.monotonic()
+        self._kept: dict[Any, Any] = {}
         try:
             self.set_cardinalities(cardinalities)
         except grpc.RpcError as error:
             raise WorkerGoneError from error
 
     async def create_value(self, value: Any, type_spec: Any = None) -> Any:
+        """TFF's, which says whether the worker was there at all."""
         try:
             created = await super().create_value(value, type_spec)
         except grpc.RpcError as error:
@@ -63,43 +86,88 @@ class _Executor(tff.framework.RemoteExecutor):  # type: ignore[misc]
         self.answered = True
         return created
 
+    async def kept(self, key: Hashable, computation: Any) -> Any:
+        """The value of a computation without arguments, computed once as long as it is kept.
+
+        Parameters
+        ----------
+        key : hashable
+            Stands for the value. One with another key takes its place.
+        computation : tff.Computation
+        """
+        if key not in self._kept:
+            self.let_go()
+            compiled = _compiled(computation)
+            function = await self.create_value(compiled, compiled.type_signature)
+            self._kept[key] = await self.create_call(function)
+        return self._kept[key]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps a value."""
+        return bool(self._kept)
+
+    def let_go(self) -> None:
+        """Give back what is kept."""
+        self._kept.clear()
+
 
 class _Executors:
     """Executors that no call has, the last used last.
 
     The worker keeps what it has built for a number of clients as long as somebody has an executor
-    for it. To load a graph again takes as long as a small mean.
+    for it. To load a graph again takes as long as a small mean. Values that executors keep are let
+    go when none was used for a while.
     """
 
     _LIMIT = 8
 
     def __init__(self, stub: Any) -> None:
         self._stub = stub
-        self._idle: list[tuple[int, _Executor]] = []
+        self._idle: list[tuple[int, Executor]] = []
         self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
 
-    def take(self, cardinalities: Any) -> _Executor:
+    def take(self, cardinalities: Any) -> Executor:
         """One that nobody else has until it is put back."""
         clients = cardinalities[tff.CLIENTS]
         with self._lock:
             place = next((i for i, (n, _) in enumerate(self._idle) if n == clients), None)
             executor = None if place is None else self._idle.pop(place)[1]
         if executor is None:
-            return _Executor(self._stub, cardinalities)
+            return Executor(self._stub, cardinalities)
         executor.answered = False
         return executor
 
-    def put_back(self, cardinalities: Any, executor: _Executor) -> None:
+    def put_back(self, cardinalities: Any, executor: Executor) -> None:
+        executor.last_used = time.monotonic()
         with self._lock:
             self._idle.append((cardinalities[tff.CLIENTS], executor))
             surplus = self._idle[: -self._LIMIT]
             del self._idle[: -self._LIMIT]
+            self._let_go_later()
         for _, each in surplus:
             each.close()
+
+    def _let_go_later(self) -> None:
+        if self._timer is None and any(executor.keeps for _, executor in self._idle):
+            self._timer = threading.Timer(KEPT_SECONDS, self._let_go)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _let_go(self) -> None:
+        with self._lock:
+            for _, executor in self._idle:
+                if time.monotonic() - executor.last_used >= KEPT_SECONDS:
+                    executor.let_go()
+            self._timer = None
+            self._let_go_later()
 
     def close(self) -> None:
         with self._lock:
             idle, self._idle = self._idle, []
+            if self._timer is not None:
+                self._timer.cancel()
         for _, each in idle:
             each.close()
 
@@ -113,7 +181,7 @@ class _ExecutorOfCall(tff.framework.ExecutorFactory):  # type: ignore[misc]
 
     def __init__(self, executors: _Executors) -> None:
         self._executors = executors
-        self._taken: list[tuple[Any, _Executor]] = []
+        self._taken: list[tuple[Any, Executor]] = []
 
     def create_executor(self, cardinalities: Any) -> Any:
         cardinalities = {tff.CLIENTS: 0, **cardinalities}

@@ -18,7 +18,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedviz.aggregation import context
-from fedviz.aggregation.memory_map import MappedTensor, row_parts, rows_of
+from fedviz.aggregation.mapped_rows import MappedRows
+from fedviz.aggregation.memory_map import MappedTensor, row_parts
 from fedviz.aggregation.shards import (
     Piece,
     checked_weights,
@@ -126,9 +127,9 @@ def federated_mean_of_rows(
     with their weights, and ``tff.federated_aggregate`` adds their sums, in float64. The mean is
     rounded once to the tensor's dtype. Up to float32 it is within 1 ulp of the largest value at
     its place, whatever the order of the clients: of up to 95 clients each value is widened to
-    float64 first; of more, float32 values are summed as such, four or eight at a time. TensorFlow's
-    threads take subnormal numbers for 0, so that what is smaller than the smallest normal number
-    (1.2e-38 in float32), of many clients times their number, may be lost.
+    float64 first; of more, float32 values are summed as such, four or sixteen at a time.
+    TensorFlow's threads take subnormal numbers for 0, so that what is smaller than the smallest
+    normal number (1.2e-38 in float32), of many clients times their number, may be lost.
 
     Large models are averaged in several computations, two at a time, so that memory beyond the
     result is bounded and a result fits into a message.
@@ -160,10 +161,12 @@ def federated_mean_of_rows(
     weights = checked_weights(weights)
     rows = np.flatnonzero(weights)
     dealt = shards(scaled(weights), rows, num_shards or local_shards(tensors))
+    mapped = MappedRows(tensors, len(dealt))
     means = [np.empty(tensor.size, DTYPES[tensor.dtype]) for tensor in tensors]
 
     def compute(pieces: tuple[Piece, ...]) -> None:
-        result = context.run(_mean_of_rows(pieces, len(rows)), dealt)
+        mean = _mean_of_rows(pieces, mapped.type_signature, len(rows))
+        result = context.run(mean, mapped, dealt)
         for piece, value in zip(pieces, result, strict=True):
             means[piece.index][piece.first : piece.last] = value
 
@@ -180,9 +183,10 @@ def federated_mean_of_rows(
 
 
 @functools.lru_cache(maxsize=32)
-def _mean_of_rows(pieces: tuple[Piece, ...], num_clients: int) -> Any:
-    """The computation over the shards' first rows and weights; a second call finds it built."""
-    partial = tff.tensorflow.computation(sums_of_shard_of(pieces, num_clients), SHARD_TYPE)
+def _mean_of_rows(pieces: tuple[Piece, ...], rows_type: Any, num_clients: int) -> Any:
+    """The computation over mapped rows and shards; a second call finds it built."""
+    sums_of_shard = sums_of_shard_of(pieces, num_clients)
+    partial = tff.tensorflow.computation(sums_of_shard, (rows_type.member, SHARD_TYPE))
     # tff.federated_sum begins with zeros in the size of the model, which are copied several times
     # and then added to: of 0.8 M values that took 11 ms. Here a sum begins with no values.
     sums_type = tff.to_type((*[tff.TensorType(np.float64, [None]) for _ in pieces], np.float64))
@@ -207,9 +211,10 @@ def _mean_of_rows(pieces: tuple[Piece, ...], num_clients: int) -> Any:
     merge = tff.tensorflow.computation(added, sums_type, sums_type)
     report = tff.tensorflow.computation(mean_of_sums, sums_type)
     return tff.federated_computation(
-        lambda shards: tff.federated_aggregate(
-            tff.federated_map(partial, shards), zero(), accumulate, merge, report
+        lambda rows, shards: tff.federated_aggregate(
+            tff.federated_map(partial, (rows, shards)), zero(), accumulate, merge, report
         ),
+        rows_type,
         tff.FederatedType(SHARD_TYPE, tff.CLIENTS),
     )
 
@@ -225,26 +230,32 @@ def _of_any_length(values: Any) -> Any:
     return tf.raw_ops.PlaceholderWithDefault(input=values, shape=[None])
 
 
-def sums_of_shard_of(pieces: tuple[Piece, ...], num_clients: int) -> Callable[[Any], Any]:
-    """From a shard's first row and weights to the weighted sums of its pieces and the weights."""
+def sums_of_shard_of(pieces: tuple[Piece, ...], num_clients: int) -> Callable[[Any, Any], Any]:
+    """From mapped rows and a shard to the weighted sums of its pieces and of its weights.
 
-    def sums_of_shard(shard: Any) -> Any:
+    The rows are each tensor's :func:`~fedviz.aggregation.memory_map.parts_of`, by its index; the
+    shard is its first row and its weights.
+    """
+
+    def sums_of_shard(rows: Any, shard: Any) -> Any:
         first_row, weights = shard
-        sums = tuple(_sum_of_piece(piece, first_row, weights, num_clients) for piece in pieces)
+        sums = tuple(
+            _sum_of_piece(piece, rows[piece.index], first_row, weights, num_clients)
+            for piece in pieces
+        )
         return (*sums, tf.reduce_sum(weights))
 
     return sums_of_shard
 
 
-def _sum_of_piece(piece: Piece, first_row: Any, weights: Any, num_clients: int) -> Any:
+def _sum_of_piece(piece: Piece, parts: Any, first_row: Any, weights: Any, num_clients: int) -> Any:
     """The weighted sum of a shard's rows, which may lie in several parts of the tensor."""
     tiling = tiling_for(piece.tensor.dtype, num_clients)
     num_rows = tf.size(weights, out_type=tf.int64)
     sums = []
-    for first, last in row_parts(piece.tensor):
+    for (first, last), rows in zip(row_parts(piece.tensor), parts, strict=True):
         begin = tf.clip_by_value(first - first_row, 0, num_rows)
         end = tf.clip_by_value(last - first_row, 0, num_rows)
-        rows = rows_of(piece.tensor, first, last)
         start = tf.maximum(first_row - first, 0)
         columns = (piece.first, piece.last)
         sums.append(weighted_sum(rows, start, weights[begin:end], columns, tiling))

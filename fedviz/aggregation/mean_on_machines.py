@@ -15,7 +15,7 @@ from fedviz.aggregation.dealing import Dealt, deal
 from fedviz.aggregation.federated_mean import SHARD_TYPE, sums_of_shard_of
 from fedviz.aggregation.file_state import WorkerView, view_of
 from fedviz.aggregation.machines import WorkerAddress
-from fedviz.aggregation.memory_map import MappedTensor
+from fedviz.aggregation.memory_map import MappedTensor, parts_of
 from fedviz.aggregation.shards import (
     Piece,
     checked_weights,
@@ -124,7 +124,12 @@ def _num_portions(pieces: tuple[Piece, ...], num_rows: int, num_workers: int) ->
 def _sums_of_rows(pieces: tuple[Piece, ...], num_clients: int) -> Any:
     """The same without the division: a part of the rows has only a part of the sum."""
     sums_of_shard = sums_of_shard_of(pieces, num_clients)
-    partial = tff.tensorflow.computation(lambda shard: sums_of_shard(shard)[:-1], SHARD_TYPE)
+
+    def sums(shard: Any) -> Any:
+        rows = {piece.index: parts_of(piece.tensor) for piece in pieces}
+        return sums_of_shard(rows, shard)[:-1]
+
+    partial = tff.tensorflow.computation(sums, SHARD_TYPE)
     return tff.federated_computation(
         lambda shards: tff.federated_sum(tff.federated_map(partial, shards)),
         tff.FederatedType(SHARD_TYPE, tff.CLIENTS),

@@ -19,7 +19,7 @@ from fedviz.dataset import Round
 from fedviz.errors import StorageError, located
 from fedviz.signature import TensorSpec
 
-__all__ = ["MappedTensor", "mapped_tensor", "mapped_tensors", "row_parts", "rows_of"]
+__all__ = ["MappedTensor", "mapped_tensor", "mapped_tensors", "parts_of", "row_parts", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,11 @@ def row_parts(tensor: MappedTensor) -> list[tuple[int, int]]:
         return [(0, tensor.num_rows)]
     last = tensor.num_rows // period * period
     return [part for part in ((0, last), (last, tensor.num_rows)) if part[0] < part[1]]
+
+
+def parts_of(tensor: MappedTensor) -> tuple[Any, ...]:
+    """The values of each of :func:`row_parts`; call it while a graph is built."""
+    return tuple(rows_of(tensor, first, last) for first, last in row_parts(tensor))
 
 
 def rows_of(tensor: MappedTensor, first: int = 0, last: int | None = None) -> Any:

@@ -1,0 +1,93 @@
+"""What the worker keeps from call to call, and that it keeps nothing else."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+import fedviz
+from fedviz.aggregation import connection, context
+from tests.aggregation.helpers import f32, write_round
+from tests.aggregation.test_worker import DEADLINE_SECONDS
+
+pytestmark = [pytest.mark.tff, pytest.mark.usefixtures("fresh_worker")]
+
+MEGABYTE = 1 << 20
+
+
+def _is_mapped(path: Path) -> bool:
+    maps = Path(f"/proc/{context.worker().pid}/maps").read_text()
+    return os.fspath(path) in maps
+
+
+def _anonymous_bytes() -> int:
+    status = Path(f"/proc/{context.worker().pid}/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) << 10
+
+
+def _wait_until(condition):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def path(tmp_path):
+    clients = [{"kernel": np.full((64, 16), i, np.float32)} for i in range(4)]
+    return write_round(tmp_path / "round.h5", clients)
+
+
+@pytest.fixture
+def fresh_worker():
+    context.shutdown()
+    yield
+    context.shutdown()
+
+
+def test_a_mapping_is_kept_and_then_let_go(path, monkeypatch):
+    monkeypatch.setattr(connection, "KEPT_SECONDS", 3600.0)
+    fedviz.average(path)
+    assert _is_mapped(path)
+
+    context.shutdown()
+    monkeypatch.setattr(connection, "KEPT_SECONDS", 0.05)
+    fedviz.average(path)
+    _wait_until(lambda: not _is_mapped(path))
+    assert (fedviz.average(path).weights["kernel"] == 1.5).all()
+
+
+def test_a_kept_mapping_is_not_taken_for_another_state_of_the_file(path):
+    assert (fedviz.average(path).weights["kernel"] == 1.5).all()
+
+    write_round(path, [{"kernel": np.full((64, 16), i, np.float32)} for i in range(10, 14)])
+    assert (fedviz.average(path).weights["kernel"] == 11.5).all()
+
+    path.unlink()
+    with pytest.raises(fedviz.FedvizError, match=r"round\.h5"):
+        fedviz.average(path)
+
+
+def test_another_file_takes_the_place_of_the_kept_one(path, tmp_path):
+    other = write_round(tmp_path / "other.h5", [{"x": f32(1, 2)}, {"x": f32(3, 4)}])
+    fedviz.average(path)
+    fedviz.average(other)
+
+    _wait_until(lambda: not _is_mapped(path))
+    assert _is_mapped(other)
+
+
+def test_values_are_given_back():
+    large = tff.tensorflow.computation(lambda x: tf.fill([4 * MEGABYTE // 4], x), np.float32)
+    for i in range(5):
+        context.run(large, float(i))
+    before = _anonymous_bytes()
+
+    for i in range(40):
+        context.run(large, float(i))
+
+    assert _anonymous_bytes() - before < 5 * 4 * MEGABYTE
