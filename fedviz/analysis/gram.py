@@ -178,7 +178,7 @@ def _blocks(
     stack: np.ndarray, rows: np.ndarray, report: BlockReports
 ) -> Iterator[tuple[slice, np.ndarray]]:
     for columns, block in column_blocks(stack, rows, block_width(len(rows), _WIDTH)):
-        report.before(block)
+        report.before(block.nbytes)
         yield columns, block
 
 

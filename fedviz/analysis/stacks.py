@@ -89,12 +89,12 @@ class BlockReports:
         self._done = 0
         self._due = 0
 
-    def before(self, block: np.ndarray) -> None:
-        """Tell of what is done, if that is due; this block comes next."""
+    def before(self, nbytes: int) -> None:
+        """Tell of what is done, if that is due; a block of so many bytes comes next."""
         if self._done >= self._due:
             self._due = self._done + _REPORT_BYTES
             self._progress(Progress(self._done, self._total, self._message))
-        self._done += block.nbytes
+        self._done += nbytes
 
     def end(self) -> None:
         """Tell that all is done."""

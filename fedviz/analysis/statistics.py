@@ -116,7 +116,10 @@ def summarise_round(
     report = BlockReports(
         clients * sum(spec.nbytes for spec in specs), "reading the weights", progress
     )
-    found = tuple(summarise_tensor(round_, s.name, aggregate, report.before) for s in specs)
+    found = tuple(
+        summarise_tensor(round_, s.name, aggregate, lambda block: report.before(block.nbytes))
+        for s in specs
+    )
     report.end()
     return RoundSummary(found)
 

@@ -207,7 +207,7 @@ def blocks(
     for name, stack in clients.stacks.items():
         server = None if clients.server is None else np.asarray(clients.server[name]).reshape(-1)
         for columns, values in column_blocks(stack, rows, width):
-            reports.before(values)
+            reports.before(values.nbytes)
             yield Block(name, columns, values, None if server is None else server[columns])
     reports.end()
 
