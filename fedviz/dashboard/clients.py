@@ -42,7 +42,7 @@ _JOB = "gram_job"
 _WHOLE = "whole model"
 _MEASURES: tuple[Literal["cosine", "distance"], ...] = ("cosine", "distance")
 _MOST_ROWS_SHOWN, _ROW_HEIGHT = 14, 34
-_SCORE_COLUMNS = ("client", "score", "length", "cosine", "cluster", "reason")
+_SCORE_COLUMNS = ("client", "score", "reason", "length", "cosine", "cluster")
 
 column = st.column_config
 
@@ -305,6 +305,7 @@ def score_table(view: ClientsView) -> None:
         row_height=_ROW_HEIGHT,
         on_select=on_select,
         selection_mode="single-cell",
+        placeholder="–",
         key="outliers",
         column_config={
             "client": column.TextColumn("Client", width=72),
@@ -328,7 +329,7 @@ def score_table(view: ClientsView) -> None:
                 "−1 opposed",
             ),
             "cluster": column.NumberColumn("Cluster", format="%d", width=60),
-            "reason": column.TextColumn("Reason", width=330),
+            "reason": column.TextColumn("Reason"),
         },
     )
 

@@ -258,6 +258,7 @@ def _selectable(
         row_height=_ROW_HEIGHT,
         on_select=on_select,
         selection_mode="single-cell",
+        placeholder="–",
         key=key,
         column_config=config,
     )

@@ -35,7 +35,7 @@ __all__ = ["small_multiples", "tensor_courses"]
 
 _HEIGHT = 210
 _MOST_TICKS = 8
-_GAP, _TITLE, _TALLEST = 0.012, 22, 150
+_GAP, _TITLE, _TALLEST = 0.012, 22, 240
 
 
 def tensor_courses(
