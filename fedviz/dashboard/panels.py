@@ -17,7 +17,7 @@ from fedviz.dashboard import cache, kept, widgets, windows, wording
 from fedviz.dashboard.state import Selection
 from fedviz.figures.distributions import Distribution
 from fedviz.figures.heatmaps import HeatmapPanel
-from fedviz.figures.text import number, signed
+from fedviz.figures.text import number, panel_title, signed
 from fedviz.figures.theme import client_colour
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "distributions",
     "figures",
     "pair",
-    "title",
     "total_name",
     "who_moved",
     "whole",
@@ -150,7 +149,7 @@ def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[Heat
     """The panels with their titles and colours."""
     return [
         HeatmapPanel(
-            title=title(panel),
+            title=panel_title(panel.role, panel.client),
             colour=colour(panel, chosen),
             matrix=panel.matrix,
             histogram=panel.histogram,
@@ -161,15 +160,6 @@ def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[Heat
         )
         for panel in view.panels
     ]
-
-
-def title(panel: PanelValues) -> str:
-    """What a panel shows, in a few words."""
-    if panel.role == "spread":
-        return "spread of the clients"
-    parts = panel.role.split("-")
-    names = [panel.client if part in ("client", "other") else part for part in parts]
-    return f"client {panel.client}" if len(parts) == 1 and panel.client else " − ".join(names)
 
 
 def colour(panel: PanelValues, chosen: Selection) -> str:
@@ -184,7 +174,7 @@ def colour(panel: PanelValues, chosen: Selection) -> str:
 def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:
     """The models' histograms that have the shared scale."""
     return [
-        Distribution(title(panel), panel.histogram, colour(panel, chosen))
+        Distribution(panel_title(panel.role, panel.client), panel.histogram, colour(panel, chosen))
         for panel in view.panels
         if panel.role in DEFAULT_ROLES[:4] and panel.limit == view.limit
     ]
@@ -230,7 +220,7 @@ def counts_table(view: BeforeAfter) -> None:
     """What is in view, in numbers."""
     rows = [
         {
-            "": title(panel),
+            "": panel_title(panel.role, panel.client),
             "rms": number(panel.rms),
             "beyond the scale": f"{panel.histogram.below + panel.histogram.above:,}",
             "NaN": f"{panel.histogram.nan:,}",

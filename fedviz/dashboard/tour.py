@@ -17,7 +17,7 @@ from fedviz.figures.mosaic import image_mosaic_figure
 from fedviz.figures.partition import label_partition_figure
 from fedviz.figures.rounds import accuracy_over_rounds
 from fedviz.figures.side_by_side import WeightsPanel, weights_side_by_side
-from fedviz.figures.text import percentage
+from fedviz.figures.text import panel_title, percentage
 from fedviz.figures.theme import client_colour
 from fedviz.training.client_examples import ClientExamples, client_examples
 
@@ -173,7 +173,10 @@ def _weights(chosen: Selection, key: str, roles: tuple[str, ...]) -> None:
     view = _view(chosen.round, tensor, pair, chosen.aggregate)
     drawn = [
         WeightsPanel(
-            panels.title(panel), panels.colour(panel, chosen), panel.matrix.values, view.limit
+            panel_title(panel.role, panel.client),
+            panels.colour(panel, chosen),
+            panel.matrix.values,
+            view.limit,
         )
         for panel in view.panels
         if panel.role in roles

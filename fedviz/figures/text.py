@@ -15,6 +15,7 @@ __all__ = [
     "escaped",
     "middle_ellipsis",
     "number",
+    "panel_title",
     "percentage",
     "shape_text",
     "short_number",
@@ -155,6 +156,19 @@ def distinct_names(names: Sequence[str], limit: int = 32) -> list[str]:
         while shared < depth and len({path[shared] for path in paths}) == 1:
             shared += 1
     return [middle_ellipsis("/".join(path[shared:]), limit) for path in paths]
+
+
+def panel_title(role: str, client: str = "") -> str:
+    """What a heatmap shows, in a few words; ``client`` is who it is about, if anyone.
+
+    >>> panel_title("other", "c09"), panel_title("client-aggregate", "c00")
+    ('client c09', 'c00 − aggregate')
+    """
+    if role == "spread":
+        return "spread of the clients"
+    parts = role.split("-")
+    names = [client if part in ("client", "other") else part for part in parts]
+    return f"client {client}" if len(parts) == 1 and client else f" {MINUS} ".join(names)
 
 
 def escaped(name: str) -> str:

@@ -20,7 +20,7 @@ from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
 from fedviz.figures.rounds import accuracy_over_rounds
 from fedviz.figures.signature_matrix import signature_matrix_figure
 from fedviz.figures.signature_view import MatrixFilter, matrix_view
-from fedviz.figures.text import number
+from fedviz.figures.text import number, panel_title
 from fedviz.figures.theme import DARK, LIGHT, Theme, client_colour
 from fedviz.report.contents import ReportContents, TensorView
 
@@ -200,7 +200,7 @@ def _heatmaps(contents: ReportContents, view: TensorView, position: int) -> Repo
     def draw(theme: Theme) -> go.Figure:
         panels = [
             HeatmapPanel(
-                title=_panel_title(panel),
+                title=panel_title(panel.role, panel.client),
                 colour=_panel_colour(panel, contents, theme),
                 matrix=panel.matrix,
                 histogram=panel.histogram,
@@ -228,17 +228,6 @@ def _heatmaps(contents: ReportContents, view: TensorView, position: int) -> Repo
         draw,
         "wide",
     )
-
-
-def _panel_title(panel: PanelValues) -> str:
-    return {
-        "server": "server",
-        "client": f"client {panel.client}",
-        "aggregate": "aggregate",
-        "client-aggregate": f"{panel.client} − aggregate",
-        "client-server": f"{panel.client} − server",
-        "aggregate-server": "aggregate − server",
-    }.get(panel.role, panel.role)
 
 
 def _panel_colour(panel: PanelValues, contents: ReportContents, theme: Theme) -> str:

@@ -79,6 +79,10 @@ def test_a_heatmap_holds_the_weights_and_turns_dark(sample, sample_page):
     with WeightDataset(SAMPLES / "digits-mlp.h5") as dataset:
         server = dataset.round().server["dense/kernel"]
     heatmaps = [trace for trace in spec["figure"]["data"] if trace["type"] == "heatmap"]
+    (furthest, nearest) = view.clients
+    named = " ".join(each["text"] for each in spec["figure"]["layout"]["annotations"])
+    assert all(f"client {client}" in named for client in (furthest, nearest))
+    assert f"{furthest} − aggregate" in named
     np.testing.assert_array_equal(decoded(heatmaps[0]["z"]), server)
     colours = json.dumps(spec["dark"])
     assert DARK.ink in colours
