@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fedviz.dashboard import cache, linked, panels, state, widgets, windows, wording
+from fedviz.dashboard import cache, panels, state, widgets, windows, wording
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.distributions import overlaid_histograms
 from fedviz.figures.heatmaps import heatmap_grid
@@ -24,8 +24,7 @@ with sentence:
 
 windows.way_back(view)
 cells = windows.chosen_cells(view)
-variant = windows.variant(chosen, view)
-widgets.chart(
+widgets.heatmaps(
     heatmap_grid(
         panels.figures(view, drawing, chosen),
         view.limit,
@@ -35,12 +34,10 @@ widgets.chart(
         is_symlog=drawing.is_symlog,
     ),
     "grid",
-    variant=variant,
     wide="wide",
-    on_select=lambda: windows.on_box(f"grid_{variant}", view),
-    selection_mode="box",
+    on_cell=lambda clicked: windows.on_cell(clicked, view),
+    on_box=lambda corners: windows.on_box(corners, view),
 )
-linked.cursor(lambda clicked: windows.on_cell(clicked, view))
 
 left, right = st.columns([5, 3], gap="large")
 with left, widgets.errors_in_place():

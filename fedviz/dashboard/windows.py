@@ -20,7 +20,6 @@ __all__ = [
     "on_box",
     "on_cell",
     "start",
-    "variant",
     "way_back",
     "window_of",
 ]
@@ -65,19 +64,13 @@ def chosen_cells(view: BeforeAfter) -> Window | None:
     return (row, row + 1, column, column + 1)
 
 
-def variant(chosen: Selection, view: BeforeAfter) -> str:
-    """Which chart it is: another tensor or window is another, with no box left over."""
-    place = "_".join(map(str, view.window))
-    return f"{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}_{place}"
+def on_box(corners: list[float], view: BeforeAfter) -> None:
+    """Look closer at a box that was dragged on a panel, or ask who moved its cells.
 
-
-def on_box(key: str, view: BeforeAfter) -> None:
-    """Look closer at a box that was dragged on a panel, or ask who moved its cells."""
-    boxes = st.session_state[key]["selection"]["box"]
-    if not boxes:
-        return
-    top, bottom = _span(boxes[-1]["y"], *view.window[:2])
-    left, right = _span(boxes[-1]["x"], *view.window[2:])
+    ``corners`` are two rows and two columns, in whichever order, where a cell's centre is whole.
+    """
+    top, bottom = _span(corners[:2], *view.window[:2])
+    left, right = _span(corners[2:], *view.window[2:])
     is_one = (bottom - top, right - left) == (1, 1)
     if is_one or st.session_state.get("box") == _ASKS:
         kept.put("cells", window_text((top, bottom, left, right)))
