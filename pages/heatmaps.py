@@ -19,25 +19,20 @@ sentence = st.empty()
 pair = panels.pair(chosen)
 drawing = panels.controls(chosen)
 view = cache.before_after(chosen.round, chosen.tensor, pair, chosen.aggregate, drawing.view)
+cells = windows.chosen_cells(view)
+# Before what stands above it: the browser draws the page anew for each part that comes apart.
+pictures = heatmap_grid(
+    panels.figures(view, drawing, chosen),
+    view.limit,
+    view.layout,
+    widgets.theme(),
+    selected=cells,
+    is_symlog=drawing.is_symlog,
+)
 with sentence:
     widgets.answer(wording.heatmap_answer(view, pair))
-
 windows.way_back(view)
-cells = windows.chosen_cells(view)
-widgets.heatmaps(
-    heatmap_grid(
-        panels.figures(view, drawing, chosen),
-        view.limit,
-        view.layout,
-        widgets.theme(),
-        selected=cells,
-        is_symlog=drawing.is_symlog,
-    ),
-    "grid",
-    wide="wide",
-    on_cell=lambda clicked: windows.on_cell(clicked, view),
-    on_box=lambda corners: windows.on_box(corners, view),
-)
+widgets.heatmaps(pictures, "grid", windows.told(view), wide="wide")
 
 left, right = st.columns([5, 3], gap="large")
 with left, widgets.errors_in_place():

@@ -17,6 +17,11 @@ async function plotly(name) {
   return window.Plotly
 }
 
+// After the browser has painted what is drawn already.
+function frame() {
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))
+}
+
 function unpack(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const end = 4 + view.getUint32(0, true)
@@ -25,7 +30,8 @@ function unpack(bytes) {
     value?.array in NUMBERS ? numbers(value, bytes.subarray(end)) : value)
 }
 
-// One typed array, or of a matrix one for each row.
+// One typed array, or of a matrix an array for each row: typed rows plotly searches for colours,
+// number by number.
 function numbers({ array, at, shape }, bytes) {
   const kind = NUMBERS[array]
   const count = shape.reduce((product, size) => product * size, 1)
@@ -33,7 +39,8 @@ function numbers({ array, at, shape }, bytes) {
   const all = new kind(bytes.slice(at, at + count * kind.BYTES_PER_ELEMENT).buffer)
   if (shape.length < 2) return all
   const [rows, columns] = shape
-  return Array.from({ length: rows }, (_, i) => all.subarray(i * columns, (i + 1) * columns))
+  return Array.from({ length: rows }, (_, i) =>
+    Array.from(all.subarray(i * columns, (i + 1) * columns)))
 }
 
 function same(one, other) {
@@ -149,9 +156,10 @@ export default async function ({ data: bytes, parentElement, setTriggerValue }) 
 
 async function draw(plot, bytes) {
   plot.drawn = bytes
-  const { plotly: script, config, data, layout } = unpack(bytes)
+  const { plotly: script, areLinked, config, data, layout } = unpack(bytes)
   // What stands below has its place before the first drawing.
   plot.style.height = `${layout.height}px`
+  if (!areLinked) await frame()
   // To wait for what is there would let other charts go first.
   const { react } = window.Plotly ?? (await plotly(script))
   // Another figure came, or the page was left, while plotly was loaded.
@@ -159,6 +167,6 @@ async function draw(plot, bytes) {
   clear(plot)
   const isFirst = !plot._fullLayout
   const drawn = react(plot, data, { ...layout, width: plot.clientWidth }, config)
-  if (isFirst) listen(plot)
+  if (isFirst && areLinked) listen(plot)
   await drawn
 }

@@ -1,8 +1,8 @@
-"""A plotly figure in a component of our own, for figures that Streamlit's chart is too slow for.
+"""A plotly figure in a component of our own, which is faster than Streamlit's chart.
 
-Streamlit's chart turns a figure into text and searches that for forty placeholder colours, twice
-for each new figure, and draws it twice. Here arrays travel as the bytes they are, and one element
-is drawn again and again, with the plotly.js that Streamlit has.
+That turns a figure into text and searches it for forty placeholder colours, twice for each new
+figure, and draws it twice. Here arrays travel as the bytes they are, and one element is drawn again
+and again, with the plotly.js that Streamlit has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import streamlit as st
 
 from fedviz.errors import FedvizError
 
-__all__ = ["draw", "packed"]
+__all__ = ["OnHeatmaps", "draw", "packed"]
 
 _SOURCE = Path(__file__).with_name("plot.js")
 _SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
@@ -28,35 +29,33 @@ _SCRIPTS = Path(st.__file__).parent / "static" / "static" / "js"
 _SENT = {"f4", "f8", "i1", "i2", "i4", "u1", "u2", "u4"}
 
 
-def draw(
-    figure: go.Figure,
-    key: str,
-    config: Mapping[str, Any],
-    *,
-    on_cell: Callable[[list[int]], None],
-    on_box: Callable[[list[float]], None],
-) -> None:
-    """Draw a grid of heatmaps; a cell that is pointed at is framed in all of them.
-
-    The element stays while the script draws this key, whatever figure it draws.
+@dataclass(frozen=True)
+class OnHeatmaps:
+    """What heatmaps of the same cells tell of.
 
     Parameters
     ----------
-    figure : Figure
-        Its heatmaps have ``x0``, ``dx``, ``y0`` and ``dy``, and count the same cells.
+    cell : callable
+        Is told of a click: the first row, end row, first column and end column of the block.
+    box : callable
+        Is told of a box that was dragged: two rows and two columns, as the axes count them.
+    """
+
+    cell: Callable[[list[int]], None]
+    box: Callable[[list[float]], None]
+
+
+def draw(data: bytes, key: str, told: OnHeatmaps | None = None) -> None:
+    """Draw a figure; its element stays while the script draws this key, whatever the figure.
+
+    Parameters
+    ----------
+    data : bytes
+        Of :func:`packed`.
     key : str
         Streamlit's, of the component.
-    config : mapping
-        Plotly's.
-    on_cell : callable
-        Is told of a click: the first row, end row, first column and end column of the block.
-    on_box : callable
-        Is told of a box that was dragged: two rows and two columns, as the axes count them.
-
-    Raises
-    ------
-    FedvizError
-        This Streamlit has no plotly.js where it is looked for.
+    told : OnHeatmaps, optional
+        Of a figure whose heatmaps are linked.
     """
     component = st.components.v2.component(
         "plot",
@@ -64,28 +63,27 @@ def draw(
         js=_SOURCE.read_text(encoding="utf-8"),
         isolate_styles=False,
     )
-
-    def told(event: str) -> list[float] | None:
-        numbers = st.session_state[key].get(event)
-        return numbers if isinstance(numbers, list) and len(numbers) == 4 else None
-
-    def clicked() -> None:
-        if cells := told("cell"):
-            on_cell([int(cell) for cell in cells])
-
-    def dragged() -> None:
-        if corners := told("box"):
-            on_box([float(corner) for corner in corners])
-
+    if told is None:
+        component(key=key, data=data)
+        return
     component(
         key=key,
-        data=packed(figure, config),
-        on_cell_change=clicked,
-        on_box_change=dragged,
+        data=data,
+        on_cell_change=_teller(key, "cell", lambda numbers: told.cell([int(n) for n in numbers])),
+        on_box_change=_teller(key, "box", told.box),
     )
 
 
-def packed(figure: go.Figure, config: Mapping[str, Any]) -> bytes:
+def _teller(key: str, event: str, tell: Callable[[list[float]], None]) -> Callable[[], None]:
+    def happened() -> None:
+        numbers = st.session_state[key].get(event)
+        if isinstance(numbers, list) and len(numbers) == 4:
+            tell([float(number) for number in numbers])
+
+    return happened
+
+
+def packed(figure: go.Figure, config: Mapping[str, Any], *, are_linked: bool = False) -> bytes:
     """A figure as the component takes it: JSON, and after it the arrays that it refers to.
 
     Parameters
@@ -93,18 +91,21 @@ def packed(figure: go.Figure, config: Mapping[str, Any]) -> bytes:
     figure : Figure
     config : mapping
         Plotly's.
+    are_linked : bool
+        Its heatmaps, which have ``x0``, ``dx``, ``y0`` and ``dy``, show the same cells: one that is
+        pointed at is framed in all of them. Such a figure is drawn at once, while others let the
+        browser paint first.
 
     Returns
     -------
     bytes
         The length of the JSON (uint32), the JSON, the arrays; all little-endian. An array is
         ``{"array": dtype, "at": offset after the JSON, "shape": [...]}``, its numbers as they are:
-        NaN and infinite ones too. Integers of 64 bits become float64, text and truth values JSON.
+        NaN and infinite ones too; outside arrays these are null, as plotly writes them. Integers
+        of 64 bits become float64; text, truth values and what has three axes is JSON.
 
     Raises
     ------
-    ValueError
-        A number outside an array is not finite.
     FedvizError
         This Streamlit has no plotly.js where it is looked for.
     """
@@ -112,11 +113,13 @@ def packed(figure: go.Figure, config: Mapping[str, Any]) -> bytes:
 
     def place(value: Any) -> Any:
         array = np.asarray(value)
+        if not array.ndim:
+            return array.item()
         if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
             array = array.astype("f8")
         array = array.astype(array.dtype.newbyteorder("<"))
         name = array.dtype.str[1:]
-        if name not in _SENT:
+        if name not in _SENT or array.ndim > 2:
             return array.tolist()
         offset = sum(map(len, arrays))
         arrays.append(array.tobytes())
@@ -125,12 +128,16 @@ def packed(figure: go.Figure, config: Mapping[str, Any]) -> bytes:
     head = {
         "plotly": _plotly_script(),
         "config": dict(config),
+        "areLinked": are_linked,
         # Of the whole figure it would be text already: arrays in base64.
         "data": [trace.to_plotly_json() for trace in figure.data],
         "layout": figure.layout.to_plotly_json(),
     }
-    text = json.dumps(head, default=place, allow_nan=False).encode()
-    return b"".join([len(text).to_bytes(4, "little"), text, *arrays])
+    text = json.dumps(head, default=place)
+    if "NaN" in text or "Infinity" in text:
+        text = json.dumps(json.loads(text, parse_constant=lambda _: None))
+    encoded = text.encode()
+    return b"".join([len(encoded).to_bytes(4, "little"), encoded, *arrays])
 
 
 @functools.cache

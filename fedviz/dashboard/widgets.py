@@ -116,15 +116,21 @@ def chart(
 ) -> Any:
     """Show a figure, and what to take of it unless ``exported`` is off.
 
-    With another ``variant`` it is another chart to Streamlit, with no points left over from the
-    last. (A container's key stays: with another, the browser would first draw the last figure once
-    more in the new container, which takes as long as the new one.)
+    What can be clicked is Streamlit's own chart: with another ``variant`` it is another one, with
+    no points left over from the last. (A container's key stays: with another, the browser would
+    first draw the last figure once more in the new container, which takes as long as the new one.)
     """
+    config = export.chart_config(key) if exported else dict(CONFIG)
+    if on_select == "ignore":
+        data = plot.packed(figure, config)
+        with _place(figure, key, wide, exported=exported):
+            plot.draw(data, key)
+        return None
     with _place(figure, key, wide, exported=exported):
         return st.plotly_chart(
             figure,
             theme=None,
-            config=_config(key, exported=exported),
+            config=config,
             key=f"{key}_{variant}" if variant else key,
             width="stretch",
             on_select=on_select,
@@ -132,20 +138,12 @@ def chart(
         )
 
 
-def heatmaps(
-    figure: go.Figure,
-    key: str,
-    *,
-    wide: Wide = "",
-    on_cell: Callable[[list[int]], None],
-    on_box: Callable[[list[float]], None],
-) -> None:
-    """Show heatmaps with one cursor, faster than :func:`chart`, and what to take of them.
-
-    ``on_cell`` and ``on_box`` are :func:`fedviz.dashboard.plot.draw`'s.
-    """
+def heatmaps(figure: go.Figure, key: str, told: plot.OnHeatmaps, *, wide: Wide = "") -> None:
+    """Show heatmaps that have one cursor, and what to take of them."""
+    # Before their container: the browser would draw the page once more for what comes apart.
+    data = plot.packed(figure, export.chart_config(key), are_linked=True)
     with _place(figure, key, wide, exported=True):
-        plot.draw(figure, key, _config(key, exported=True), on_cell=on_cell, on_box=on_box)
+        plot.draw(data, key, told)
 
 
 @contextlib.contextmanager
@@ -156,10 +154,6 @@ def _place(figure: go.Figure, key: str, wide: Wide, *, exported: bool) -> Iterat
             yield
         if exported:
             export.menu(figure, key)
-
-
-def _config(key: str, *, exported: bool) -> dict[str, Any]:
-    return export.chart_config(key) if exported else dict(CONFIG)
 
 
 def how_to_read(text: str) -> None:

@@ -10,6 +10,7 @@ from fedviz.analysis.before_after import BeforeAfter, whole_window
 from fedviz.analysis.heatmap import MatrixLayout, Window
 from fedviz.dashboard import kept, widgets
 from fedviz.dashboard.places import HOW_TO_WRITE, parse_window, window_text
+from fedviz.dashboard.plot import OnHeatmaps
 from fedviz.dashboard.state import Selection
 from fedviz.errors import FedvizError
 from fedviz.figures.text import counted
@@ -20,6 +21,7 @@ __all__ = [
     "on_box",
     "on_cell",
     "start",
+    "told",
     "way_back",
     "window_of",
 ]
@@ -62,6 +64,13 @@ def chosen_cells(view: BeforeAfter) -> Window | None:
         return None
     row, column = view.layout.cell_of(view.most_moved)
     return (row, row + 1, column, column + 1)
+
+
+def told(view: BeforeAfter) -> OnHeatmaps:
+    """What becomes of clicks and boxes on the panels."""
+    return OnHeatmaps(
+        cell=lambda cells: on_cell(cells, view), box=lambda corners: on_box(corners, view)
+    )
 
 
 def on_box(corners: list[float], view: BeforeAfter) -> None:

@@ -40,6 +40,15 @@ def test_numbers_of_every_width(dtype):
     np.testing.assert_array_equal(trace["y"], numbers)
 
 
+def test_a_single_number_and_what_has_three_axes_are_json():
+    trace = go.Bar(width=np.float32(0.5), customdata=np.zeros((1, 2, 3)))
+    figure = go.Figure(trace, {"meta": [np.int64(7)]})
+    arrived = unpacked(plot.packed(figure, {}))
+    assert arrived["layout"]["meta"] == [7]
+    assert arrived["data"][0]["width"] == 0.5
+    assert np.shape(arrived["data"][0]["customdata"]) == (1, 2, 3)
+
+
 def test_a_cell_weighs_what_its_number_does():
     figure = go.Figure(go.Heatmap(z=np.zeros((376, 376), np.float32)))
     assert 376 * 376 * 4 < len(plot.packed(figure, {})) < 376 * 376 * 4 + 20_000
@@ -51,8 +60,15 @@ def test_the_rest_is_json_that_a_browser_reads():
     head = json.loads(data[4 : 4 + length], parse_constant=pytest.fail)
     assert head["layout"]["height"] == 300
     assert head["data"][0]["z"] == {"array": "f4", "at": 0, "shape": [2, 3]}
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        plot.packed(go.Figure(layout={"meta": [float("nan")]}), {})
+
+
+def test_what_is_not_finite_outside_arrays_is_null():
+    figure = go.Figure(go.Scatter(x=[1.5, float("nan"), float("-inf")], text=["NaN", "", "a"]))
+    figure.add_heatmap(z=CELLS)
+    scatter, heatmap = unpacked(plot.packed(figure, {}))["data"]
+    assert scatter["x"] == [1.5, None, None]
+    assert scatter["text"] == ["NaN", "", "a"]
+    assert heatmap["z"].tobytes() == CELLS.tobytes()
 
 
 def test_a_streamlit_without_plotly_is_said(monkeypatch, tmp_path):
