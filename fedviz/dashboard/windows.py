@@ -18,8 +18,6 @@ from fedviz.figures.text import counted
 __all__ = [
     "box_choice",
     "chosen_cells",
-    "on_box",
-    "on_cell",
     "start",
     "told",
     "way_back",
@@ -69,11 +67,11 @@ def chosen_cells(view: BeforeAfter) -> Window | None:
 def told(view: BeforeAfter) -> OnHeatmaps:
     """What becomes of clicks and boxes on the panels."""
     return OnHeatmaps(
-        cell=lambda cells: on_cell(cells, view), box=lambda corners: on_box(corners, view)
+        cell=lambda cells: _on_cell(cells, view), box=lambda corners: _on_box(corners, view)
     )
 
 
-def on_box(corners: list[float], view: BeforeAfter) -> None:
+def _on_box(corners: list[float], view: BeforeAfter) -> None:
     """Look closer at a box that was dragged on a panel, or ask who moved its cells.
 
     ``corners`` are two rows and two columns, in whichever order, where a cell's centre is whole.
@@ -89,7 +87,7 @@ def on_box(corners: list[float], view: BeforeAfter) -> None:
     kept.put("w", window_text((top, bottom, left, right)))
 
 
-def on_cell(cells: list[int], view: BeforeAfter) -> None:
+def _on_cell(cells: list[int], view: BeforeAfter) -> None:
     """Choose the cells of the block that was clicked."""
     (top, bottom), (left, right) = sorted(cells[:2]), sorted(cells[2:])
     rows, columns = view.layout.shape
