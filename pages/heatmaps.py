@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fedviz.dashboard import cache, linked, panels, state, widgets, windows, wording
+from fedviz.dashboard import cache, panels, state, widgets, windows, wording
 from fedviz.figures.contributions import contribution_bars
 from fedviz.figures.distributions import overlaid_histograms
 from fedviz.figures.heatmaps import heatmap_grid
@@ -19,28 +19,20 @@ sentence = st.empty()
 pair = panels.pair(chosen)
 drawing = panels.controls(chosen)
 view = cache.before_after(chosen.round, chosen.tensor, pair, chosen.aggregate, drawing.view)
+cells = windows.chosen_cells(view)
+# Before what stands above it: the browser draws the page anew for each part that comes apart.
+pictures = heatmap_grid(
+    panels.figures(view, drawing, chosen),
+    view.limit,
+    view.layout,
+    widgets.theme(),
+    selected=cells,
+    is_symlog=drawing.is_symlog,
+)
 with sentence:
     widgets.answer(wording.heatmap_answer(view, pair))
-
 windows.way_back(view)
-cells = windows.chosen_cells(view)
-variant = windows.variant(chosen, view)
-widgets.chart(
-    heatmap_grid(
-        panels.figures(view, drawing, chosen),
-        view.limit,
-        view.layout,
-        widgets.theme(),
-        selected=cells,
-        is_symlog=drawing.is_symlog,
-    ),
-    "grid",
-    variant=variant,
-    wide="wide",
-    on_select=lambda: windows.on_box(f"grid_{variant}", view),
-    selection_mode="box",
-)
-linked.cursor(lambda clicked: windows.on_cell(clicked, view))
+widgets.heatmaps(pictures, "grid", windows.told(view), wide="wide")
 
 left, right = st.columns([5, 3], gap="large")
 with left, widgets.errors_in_place():

@@ -21,8 +21,8 @@ _FEW, _FEW_REDUCED, _MANY, _MANY_REDUCED = 512, 376, 320, 256
 """Cells a side, drawn whole and reduced: of one or two panels, and of each of more."""
 
 _MOST_CELLS = _FEW_REDUCED**2
-"""Of a panel, so that it weighs no more than 1.1 MB: four bytes a cell, and one more where many are
-not finite, in base64, in which plotly writes each slash with six letters."""
+"""Of a panel, so that it weighs no more than 1.1 MB, as text too: four bytes a cell, and one more
+where many are not finite, in base64, in which plotly writes each slash with six letters."""
 
 _FACTS: tuple[tuple[Role, Role], ...] = (
     ("aggregate-server", "server"),

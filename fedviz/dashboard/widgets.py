@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from fedviz.dashboard import export
+from fedviz.dashboard import export, plot
 from fedviz.errors import FedvizError
 from fedviz.figures.theme import CONFIG, Theme, theme_for
 
@@ -25,6 +25,7 @@ __all__ = [
     "crumbs",
     "errors_in_place",
     "head",
+    "heatmaps",
     "how_to_read",
     "literal",
     "metrics",
@@ -100,37 +101,59 @@ def section(title: str, note: str = "") -> None:
             st.markdown(f":small[:gray[{note}]]")
 
 
+Wide = Literal["", "mid", "wide"]
+"""How much room a chart needs: on a narrow screen a ``mid`` or ``wide`` one scrolls sideways."""
+
+
 def chart(
     figure: go.Figure,
     key: str,
     *,
     variant: str = "",
-    wide: Literal["", "mid", "wide"] = "",
+    wide: Wide = "",
     on_select: Callable[[], None] | Literal["ignore"] = "ignore",
-    selection_mode: Literal["points", "box"] = "points",
     exported: bool = True,
 ) -> Any:
     """Show a figure, and what to take of it unless ``exported`` is off.
 
-    With another ``variant`` it is another chart to Streamlit, with no box or points left over from
-    the last. (A container's key stays: with another, the browser would first draw the last figure
-    once more in the new container, which takes as long as the new one.) On a narrow screen a
-    ``mid`` or ``wide`` one scrolls sideways.
+    What can be clicked is Streamlit's own chart: with another ``variant`` it is another one, with
+    no points left over from the last. (A container's key stays: with another, the browser would
+    first draw the last figure once more in the new container, which takes as long as the new one.)
     """
+    config = export.chart_config(key) if exported else dict(CONFIG)
+    if on_select == "ignore":
+        data = plot.packed(figure, config)
+        with _place(figure, key, wide, exported=exported):
+            plot.draw(data, key)
+        return None
+    with _place(figure, key, wide, exported=exported):
+        return st.plotly_chart(
+            figure,
+            theme=None,
+            config=config,
+            key=f"{key}_{variant}" if variant else key,
+            width="stretch",
+            on_select=on_select,
+            selection_mode="points",
+        )
+
+
+def heatmaps(figure: go.Figure, key: str, told: plot.OnHeatmaps, *, wide: Wide = "") -> None:
+    """Show heatmaps that have one cursor, and what to take of them."""
+    # Before their container: the browser would draw the page once more for what comes apart.
+    data = plot.packed(figure, export.chart_config(key), are_linked=True)
+    with _place(figure, key, wide, exported=True):
+        plot.draw(data, key, told)
+
+
+@contextlib.contextmanager
+def _place(figure: go.Figure, key: str, wide: Wide, *, exported: bool) -> Iterator[None]:
+    """Where a figure stands, and what to take of it."""
     with st.container(key=f"view_{key}", gap=None):
         with st.container(key=f"{wide}_{key}" if wide else f"plain_{key}"):
-            event = st.plotly_chart(
-                figure,
-                theme=None,
-                config=export.chart_config(key) if exported else dict(CONFIG),
-                key=f"{key}_{variant}" if variant else key,
-                width="stretch",
-                on_select=on_select,
-                selection_mode=selection_mode,
-            )
+            yield
         if exported:
             export.menu(figure, key)
-    return event
 
 
 def how_to_read(text: str) -> None:

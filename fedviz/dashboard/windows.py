@@ -10,6 +10,7 @@ from fedviz.analysis.before_after import BeforeAfter, whole_window
 from fedviz.analysis.heatmap import MatrixLayout, Window
 from fedviz.dashboard import kept, widgets
 from fedviz.dashboard.places import HOW_TO_WRITE, parse_window, window_text
+from fedviz.dashboard.plot import OnHeatmaps
 from fedviz.dashboard.state import Selection
 from fedviz.errors import FedvizError
 from fedviz.figures.text import counted
@@ -17,10 +18,8 @@ from fedviz.figures.text import counted
 __all__ = [
     "box_choice",
     "chosen_cells",
-    "on_box",
-    "on_cell",
     "start",
-    "variant",
+    "told",
     "way_back",
     "window_of",
 ]
@@ -65,19 +64,20 @@ def chosen_cells(view: BeforeAfter) -> Window | None:
     return (row, row + 1, column, column + 1)
 
 
-def variant(chosen: Selection, view: BeforeAfter) -> str:
-    """Which chart it is: another tensor or window is another, with no box left over."""
-    place = "_".join(map(str, view.window))
-    return f"{chosen.round.number}_{chosen.dataset.signature.index(chosen.tensor)}_{place}"
+def told(view: BeforeAfter) -> OnHeatmaps:
+    """What becomes of clicks and boxes on the panels."""
+    return OnHeatmaps(
+        cell=lambda cells: _on_cell(cells, view), box=lambda corners: _on_box(corners, view)
+    )
 
 
-def on_box(key: str, view: BeforeAfter) -> None:
-    """Look closer at a box that was dragged on a panel, or ask who moved its cells."""
-    boxes = st.session_state[key]["selection"]["box"]
-    if not boxes:
-        return
-    top, bottom = _span(boxes[-1]["y"], *view.window[:2])
-    left, right = _span(boxes[-1]["x"], *view.window[2:])
+def _on_box(corners: list[float], view: BeforeAfter) -> None:
+    """Look closer at a box that was dragged on a panel, or ask who moved its cells.
+
+    ``corners`` are two rows and two columns, in whichever order, where a cell's centre is whole.
+    """
+    top, bottom = _span(corners[:2], *view.window[:2])
+    left, right = _span(corners[2:], *view.window[2:])
     is_one = (bottom - top, right - left) == (1, 1)
     if is_one or st.session_state.get("box") == _ASKS:
         kept.put("cells", window_text((top, bottom, left, right)))
@@ -87,7 +87,7 @@ def on_box(key: str, view: BeforeAfter) -> None:
     kept.put("w", window_text((top, bottom, left, right)))
 
 
-def on_cell(cells: list[int], view: BeforeAfter) -> None:
+def _on_cell(cells: list[int], view: BeforeAfter) -> None:
     """Choose the cells of the block that was clicked."""
     (top, bottom), (left, right) = sorted(cells[:2]), sorted(cells[2:])
     rows, columns = view.layout.shape

@@ -136,8 +136,7 @@ def heatmap_grid(
 ) -> go.Figure:
     """Heatmaps on one scale, a histogram with each.
 
-    A box can be dragged on any panel: with ``st.plotly_chart(..., on_select="rerun",
-    selection_mode="box")`` its corners come back in cells of the matrix.
+    A box can be dragged on any panel; plotly tells its corners in cells of the matrix.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,14 @@ class OpenedPage:
         return [t.value.map(lambda cell: unescaped(str(cell))) for t in self.app.table]
 
     def charts(self) -> list[dict[str, Any]]:
-        """The plotly figures, their arrays decoded."""
-        return [_decoded(json.loads(c.proto.spec)) for c in self.app.get("plotly_chart")]
+        """The plotly figures in the page's order, their arrays decoded."""
+        return [figure for element in self.app.main if (figure := _figure(element))]
+
+    def packed(self, key: str) -> bytes:
+        """What the browser is sent of a chart of our own."""
+        components = self.app.get("bidi_component")
+        (data,) = [c.proto.bytes for c in components if c.proto.id.endswith(f"-{key}")]
+        return bytes(data)
 
     def markdown(self) -> list[str]:
         """Every text on the page that Streamlit reads as Markdown."""
@@ -131,6 +138,29 @@ def _texts(value: Any, key: str = "") -> Any:
     elif isinstance(value, list):
         for inner in value:
             yield from _texts(inner)
+
+
+def _figure(element: Any) -> dict[str, Any] | None:
+    """The figure of a chart, Streamlit's or our own; None of what is no chart."""
+    if element.type == "plotly_chart":
+        return _decoded(json.loads(element.proto.spec))
+    if element.type == "bidi_component" and element.proto.component_name == "plot":
+        return unpacked(element.proto.bytes)
+    return None
+
+
+def unpacked(data: bytes) -> dict[str, Any]:
+    """What :func:`fedviz.dashboard.plot.packed` packed, read as its docstring says."""
+    start = 4 + int.from_bytes(data[:4], "little")
+
+    def placed(value: dict[str, Any]) -> Any:
+        if set(value) != {"array", "at", "shape"}:
+            return value
+        shape, dtype = value["shape"], np.dtype("<" + value["array"])
+        array = np.frombuffer(data, dtype, math.prod(shape), start + value["at"])
+        return array.reshape(shape)
+
+    return json.loads(data[4:start], object_hook=placed)
 
 
 def _decoded(value: Any) -> Any:
