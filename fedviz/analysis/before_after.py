@@ -230,17 +230,17 @@ def _limits(
     if view.percentile == 100 and view.limit is None:
         sums = read_panels(models, window, (1, 1), view.how, dict.fromkeys(roles, np.inf))
         sample = {role: np.array([sums[role].extreme]) for role in roles}
-    reach = {role: _rounded(shared_limit([sample[role]], view.percentile)) for role in roles}
+    own = {role for role in roles if role == "spread" or not view.is_shared}
+    if view.limit is not None and not view.is_shared:
+        return dict.fromkeys(roles, view.limit), 1
+    reach = {role: _rounded(shared_limit([sample[role]], view.percentile)) for role in own}
     shared = _rounded(shared_limit([sample[role] for role in models.weights], view.percentile))
     shared = shared if view.limit is None else view.limit
     differences = [sample[role] for role in roles if "-" in role]
     magnified = view.is_magnified and view.is_shared and differences
     factor = magnification_for(shared, shared_limit(differences)) if magnified else 1
-    if view.is_shared:
-        reach |= {r: shared / factor if "-" in r else shared for r in roles if r != "spread"}
-    elif view.limit is not None:
-        reach = dict.fromkeys(roles, view.limit)
-    return reach, factor
+    shared_by = {role: shared / factor if "-" in role else shared for role in roles}
+    return shared_by | reach, factor
 
 
 def _panel(
