@@ -1,4 +1,4 @@
-"""What every drawing of a matrix is made of: its cells, what is not finite, axes, histogram."""
+"""What every drawing of a matrix is made of: its cells, what is not finite, axes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from fedviz.analysis.reduction import ReducedMatrix
 from fedviz.analysis.scales import Histogram
 from fedviz.figures.colour import symlog_place
 from fedviz.figures.draft import Canvas
-from fedviz.figures.layout import (
-    UNFADED,
-)
 from fedviz.figures.text import (
     short_number,
 )
@@ -29,11 +26,9 @@ __all__ = [
     "box_shape",
     "cell_positions",
     "colour_bar",
-    "draw_bars",
     "draw_cells",
     "finite_cells",
     "frame",
-    "histogram_axes",
     "in_domain",
     "index_axes",
     "nonfinite_text",
@@ -127,51 +122,6 @@ def _hover(matrix: ReducedMatrix, layout: MatrixLayout, has_names: bool) -> str:
     if matrix.is_reduced:
         place = f"{matrix.steps[0]} × {matrix.steps[1]} cells around {place}"
     return f"{place}<br>{value}"
-
-
-def draw_bars(
-    figure: Canvas, k: int, histogram: Histogram, ends: tuple[str, str], theme: Theme
-) -> None:
-    """Add a histogram's bars; its axes are the caller's.
-
-    ``ends`` are the colours of its first and last bar where these hold clipped values.
-    """
-    figure.add_bar(
-        x=histogram.centres,
-        y=histogram.counts / max(1, histogram.counts.max()),
-        customdata=histogram.shares * 100,
-        hovertemplate="about %{x:.3~g}: %{customdata:.1f}% of the cells<extra></extra>",
-        marker={"color": _bar_colours(histogram, ends, theme), "line": {"width": 0}},
-        xaxis=axis_name("x", k),
-        yaxis=axis_name("y", k),
-        unselected=UNFADED,
-    )
-
-
-def histogram_axes(k: int, histogram: Histogram) -> dict[str, Any]:
-    """Layout of a histogram's axes."""
-    limit = float(histogram.edges[-1])
-    return {
-        f"xaxis{k}": {
-            "range": [-1.02 * limit, 1.02 * limit],
-            "showgrid": False,
-            "showline": True,
-            # At the limits themselves neighbours would collide.
-            "tickvals": [-limit / 2, 0, limit / 2],
-            "ticktext": [short_number(v) for v in (-limit / 2, 0.0, limit / 2)],
-        },
-        f"yaxis{k}": {"visible": False, "range": [0, 1.08]},
-    }
-
-
-def _bar_colours(histogram: Histogram, ends: tuple[str, str], theme: Theme) -> list[str]:
-    """Pale bars, but for an end that holds clipped values."""
-    colours = [theme.faint] * len(histogram.counts)
-    if histogram.below:
-        colours[0] = ends[0]
-    if histogram.above:
-        colours[-1] = ends[1]
-    return colours
 
 
 def index_axes(

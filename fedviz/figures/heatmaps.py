@@ -22,10 +22,7 @@ from fedviz.figures.cells import (
     axis_name,
     box_shape,
     colour_bar,
-    draw_bars,
     draw_cells,
-    frame,
-    histogram_axes,
     in_domain,
     index_axes,
     nonfinite_text,
@@ -33,6 +30,13 @@ from fedviz.figures.cells import (
 )
 from fedviz.figures.colour_range import ColourRange, spread_range, weights_range
 from fedviz.figures.draft import Draft
+from fedviz.figures.histogram_rows import (
+    HistogramPlace,
+    draw_histogram,
+    histogram_axes,
+    row_boxes,
+    row_places,
+)
 from fedviz.figures.layout import (
     add_labels,
     add_shapes,
@@ -102,6 +106,11 @@ class _Arrangement:
     histograms: list[Box]
     per_row: int
 
+    @property
+    def histogram_places(self) -> list[HistogramPlace]:
+        """Their axes come after the heatmaps'."""
+        return row_places(self.histograms, len(self.heatmaps) + 1)
+
 
 def panels_per_row(shape: tuple[int, int], count: int) -> int:
     """How many panels stand side by side.
@@ -157,8 +166,9 @@ def heatmap_grid(
     Returns
     -------
     Figure
-        For each panel a heatmap on axes ``x{k}``, ``y{k}`` (k = 1, 2, …) and a bar trace on
-        ``x{n + k}``, ``y{n + k}``; a trace over cells that are not finite, where there are any.
+        For each panel a heatmap on axes ``x{k}``, ``y{k}`` (k = 1, 2, …, n) and a bar trace on
+        the axes of its row of histograms, the first of which is ``x{n + 1}``; a trace over cells
+        that are not finite, where there are any.
     """
     extent = panels[0].matrix.extent
     if layout.form is Form.STRIP and extent[1] >= 4 * extent[0]:
@@ -170,14 +180,12 @@ def heatmap_grid(
         places = replace(places, height=places.height + LEGEND_HEIGHT)
     figure = Draft(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
     figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
-    _place_axes(figure, [*places.heatmaps, *places.histograms], places.height)
+    _place_axes(figure, [*places.heatmaps, *row_boxes(places.histograms)], places.height)
     for k, panel in enumerate(panels, 1):
         _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
-        ends = (theme.beyond_spread,) * 2 if panel.is_spread else theme.beyond
-        draw_bars(figure, len(panels) + k, panel.histogram, ends, theme)
         figure.update_layout(index_axes(k, panel.matrix, layout, places.heatmaps[k - 1], width))
-        figure.update_layout(histogram_axes(len(panels) + k, panel.histogram))
-    _draw_boxes(figure, panels, selected, theme)
+    _draw_histograms(figure, panels, places, theme)
+    _draw_boxes(figure, panels, places, selected, theme)
     if places.per_row:
         _finish_panels(figure, panels, places, layout, theme)
     else:
@@ -261,6 +269,16 @@ def _draw_panel(
     mark_nonfinite(figure, k, panel.matrix, theme)
 
 
+def _draw_histograms(
+    figure: Draft, panels: Sequence[HeatmapPanel], places: _Arrangement, theme: Theme
+) -> None:
+    rows = places.histogram_places
+    for panel, place in zip(panels, rows, strict=True):
+        ends = (theme.beyond_spread,) * 2 if panel.is_spread else theme.beyond
+        draw_histogram(figure, place, panel.histogram, ends, theme)
+    figure.update_layout(histogram_axes(rows, [panel.histogram for panel in panels]))
+
+
 def _own_range(panel: HeatmapPanel, limit: float, theme: Theme, *, is_symlog: bool) -> ColourRange:
     if panel.is_spread:
         return spread_range(limit, theme)
@@ -270,14 +288,36 @@ def _own_range(panel: HeatmapPanel, limit: float, theme: Theme, *, is_symlog: bo
 def _draw_boxes(
     figure: Draft,
     panels: Sequence[HeatmapPanel],
+    places: _Arrangement,
     selected: Window | None,
     theme: Theme,
 ) -> None:
-    boxes = [frame(k, theme) for k in range(1, len(panels) + 1)]
+    boxes = [_frames(places, theme)]
     if selected is not None:
         for k, panel in enumerate(panels, 1):
             boxes += _outline(k, panel.matrix, selected, theme)
     add_shapes(figure, boxes)
+
+
+def _frames(places: _Arrangement, theme: Theme) -> dict[str, Any]:
+    """A border round each heatmap and a line below each histogram, all of them one shape."""
+
+    def height(pixels: float) -> float:
+        return 1 - pixels / places.height
+
+    borders = [
+        f"M{box.left},{height(box.bottom)}V{height(box.top)}H{box.right}V{height(box.bottom)}Z"
+        for box in places.heatmaps
+    ]
+    lines = [f"M{box.left},{height(box.bottom)}H{box.right}" for box in places.histograms]
+    return {
+        "type": "path",
+        "path": "".join(borders + lines),
+        "xref": "paper",
+        "yref": "paper",
+        "layer": "above",
+        "line": {"color": theme.rule, "width": 1},
+    }
 
 
 def _outline(k: int, matrix: ReducedMatrix, cells: Window, theme: Theme) -> list[dict[str, Any]]:
@@ -316,7 +356,7 @@ def _finish_panels(
         if subtitle:
             below = label(subtitle, 0, 1, **in_domain(k), yshift=13, colour=theme.sub, size=11)
             labels.append(below)
-        labels.append(_note(len(panels) + k, panel.histogram, theme))
+        labels.append(_note(places.histogram_places[k - 1], panel.histogram, theme))
         is_first = (k - 1) % places.per_row == 0
         axes[f"yaxis{k}"] = {
             "showticklabels": is_first,
@@ -343,16 +383,16 @@ def _subtitle(panel: HeatmapPanel) -> str:
     return " · ".join(known)
 
 
-def _note(k: int, histogram: Histogram, theme: Theme) -> dict[str, Any]:
+def _note(place: HistogramPlace, histogram: Histogram, theme: Theme) -> dict[str, Any]:
     lines = [_clipped_text(histogram)]
     nonfinite = nonfinite_text(histogram)
     if nonfinite:
         lines.insert(0, f"<b style='color:{theme.failure}'>{nonfinite}</b>")
     return label(
         "<br>".join(lines),
-        0.5,
+        place.centre,
         0,
-        **in_domain(k),
+        **in_domain(place.axes),
         yshift=-18,
         xanchor="center",
         yanchor="top",

@@ -197,12 +197,36 @@ def test_clipped_values_colour_the_end_bars() -> None:
     bars = next(t for t in figure.data if t.type == "bar")
     assert bars.marker.color[-1] == LIGHT.beyond[1]
     assert set(bars.marker.color[:-1]) == {LIGHT.faint}
-    assert bars.customdata[-1] == 25
+    assert bars.customdata[-1].tolist() == pytest.approx([25, bars.customdata[-1, 1]])
+    assert bars.customdata[0, 1] == pytest.approx(-bars.customdata[-1, 1])
     assert any("25.0% clipped" in text for text in titles(figure))
 
 
+def test_histograms_of_a_row_share_its_axes_each_below_its_heatmap() -> None:
+    figure = grid((64, 32))
+    bars = [t for t in figure.data if t.type == "bar"]
+    assert {(t.xaxis, t.yaxis) for t in bars} == {("x7", "y7")}
+    axis = figure.layout.xaxis7
+    assert len(axis.tickvals) == len(axis.ticktext) == 3 * len(bars)
+    for k, trace in enumerate(bars):
+        left, right = figure.layout["xaxis" if k == 0 else f"xaxis{k + 1}"].domain
+        assert left < trace.x.min() - trace.width / 2 < trace.x.max() + trace.width / 2 < right
+        middle = axis.tickvals[3 * k + 1]
+        assert middle == pytest.approx((left + right) / 2)
+        assert axis.ticktext[3 * k + 1] == "0"
+        zero = np.interp(0, trace.customdata[:, 1], trace.x)
+        assert zero == pytest.approx(middle)
+
+
+def test_wide_heatmaps_stand_in_two_rows_each_with_its_histograms() -> None:
+    figure = grid((32, 64))
+    axes = [t.xaxis for t in figure.data if t.type == "bar"]
+    assert axes == ["x7"] * 3 + ["x8"] * 3
+    assert figure.layout.yaxis8.domain[1] < figure.layout.yaxis7.domain[0]
+
+
 def swatches(figure: go.Figure) -> list[go.layout.Shape]:
-    return [shape for shape in figure.layout.shapes if shape.type == "path"]
+    return [shape for shape in figure.layout.shapes if shape.type == "path" and shape.fillcolor]
 
 
 def test_the_legend_explains_what_occurs_and_costs_no_trace() -> None:
