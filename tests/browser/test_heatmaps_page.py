@@ -159,7 +159,7 @@ def test_a_box_that_asks_who_moved_its_cells_leaves_nothing_behind(page, dashboa
 def test_a_box_on_a_histogram_is_no_window(page, dashboard):
     driver.open_address(page, f"{dashboard.url}/heatmaps?dataset=digits-mlp.h5")
     wait_for_window(page, 0, 64, 0, 32)
-    drag(page, 8, (0.2, -0.1), (0.8, 0.1))
+    drag(page, 7, (0.2, 0.03), (0.8, 0.12))
     drag(page, 2, (19.6, 7.6), (30.4, 15.4))
     wait_for_window(page, 20, 31, 8, 16)
     expect(page.get_by_role("button", name="rows 0", exact=False)).to_have_count(0)
