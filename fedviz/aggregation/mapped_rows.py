@@ -6,6 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedviz.aggregation.connection import Executor
@@ -34,7 +35,11 @@ class MappedRows(tff.framework.Ingestable, tff.framework.CardinalityCarrying):  
 
     @property
     def type_signature(self) -> Any:
-        """On clients, for each tensor a tuple of the parts that lie aligned in the file."""
+        """On clients, for each tensor a tuple of the parts that lie aligned in the file.
+
+        Their number of rows is left open: TensorFlow's optimiser, which compiles what takes them,
+        makes itself an example of each argument, in its whole size where that is known.
+        """
         return _mapping(self._tensors).type_signature.result
 
     @property
@@ -49,5 +54,12 @@ class MappedRows(tff.framework.Ingestable, tff.framework.CardinalityCarrying):  
 
 @functools.lru_cache(maxsize=32)
 def _mapping(tensors: tuple[MappedTensor, ...]) -> Any:
-    mapped = tff.tensorflow.computation(lambda: tuple(parts_of(tensor) for tensor in tensors))
+    mapped = tff.tensorflow.computation(
+        lambda: tuple(tuple(map(_of_any_number, parts_of(tensor))) for tensor in tensors)
+    )
     return tff.federated_computation(lambda: tff.federated_eval(mapped, tff.CLIENTS))
+
+
+def _of_any_number(rows: Any) -> Any:
+    """The same rows, as many as there are."""
+    return tf.raw_ops.PlaceholderWithDefault(input=rows, shape=[None, rows.shape[1]])
