@@ -41,7 +41,7 @@ def one_aggregator(chosen: Selection) -> None:
             with left:
                 widgets.section(
                     "Distance to the aggregate, by tensor",
-                    "One dot for each client, a teal bar at the median; the furthest is named.",
+                    "A dot for each client, a bar at the median; the furthest named.",
                 )
                 widgets.chart(
                     distance_by_tensor(
