@@ -44,7 +44,7 @@ class WorkerView:
 class _File:
     path: bytes
     file_bytes: int
-    version: int
+    version: tuple[int, int]
 
 
 def view_of(connection: Connection, tensors: Iterable[MappedTensor]) -> WorkerView:

@@ -40,8 +40,8 @@ class MappedTensor:
         Shape of one client's value.
     dtype : str
         As in :data:`fedviz.signature.DTYPES`.
-    version : int
-        When the file was written: another state of it is another tensor.
+    version : (int, int)
+        The file's inode and when it was written: another state of it is another tensor.
     """
 
     path: bytes
@@ -50,7 +50,7 @@ class MappedTensor:
     num_rows: int
     shape: tuple[int, ...]
     dtype: str
-    version: int
+    version: tuple[int, int]
 
     @property
     def size(self) -> int:
@@ -86,7 +86,7 @@ def mapped_tensor(round: Round, spec: TensorSpec) -> MappedTensor | None:
         num_rows=stack.shape[0],
         shape=spec.shape,
         dtype=spec.dtype,
-        version=identity.modified_ns,
+        version=(identity.inode, identity.modified_ns),
     )
 
 

@@ -207,7 +207,7 @@ class _Source:
 
     path: bytes
     file_bytes: int
-    version: int
+    version: tuple[int, int]
     shape: tuple[int, ...]
     dtype: str
 
@@ -262,8 +262,9 @@ def _places(item: RoundInput, specs: Sequence[TensorSpec], stack: contextlib.Exi
 def _copied(value: np.ndarray, spec: TensorSpec, path: Path) -> MappedTensor:
     content = np.ascontiguousarray(value, spec.numpy_dtype).tobytes()
     path.write_bytes(content)
-    written = path.stat().st_mtime_ns
-    return MappedTensor(os.fsencode(path), len(content), 0, 1, spec.shape, spec.dtype, written)
+    status = path.stat()
+    version = (status.st_ino, status.st_mtime_ns)
+    return MappedTensor(os.fsencode(path), len(content), 0, 1, spec.shape, spec.dtype, version)
 
 
 def mapped_server_tensor(round_: Round, spec: TensorSpec) -> MappedTensor | None:

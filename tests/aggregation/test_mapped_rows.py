@@ -69,6 +69,12 @@ def test_a_kept_mapping_is_not_taken_for_another_state_of_the_file(path):
     write_round(path, [{"kernel": np.full((64, 16), i, np.float32)} for i in range(10, 14)])
     assert (fedviz.average(path).weights["kernel"] == 11.5).all()
 
+    written = path.stat()
+    write_round(path, [{"kernel": np.full((64, 16), i, np.float32)} for i in range(20, 24)])
+    os.utime(path, ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert path.stat().st_size == written.st_size
+    assert (fedviz.average(path).weights["kernel"] == 21.5).all()
+
     path.unlink()
     with pytest.raises(fedviz.FedvizError, match=r"round\.h5"):
         fedviz.average(path)
@@ -89,7 +95,7 @@ def test_what_is_mapped_takes_no_memory_of_ours_either(tmp_path):
     with path.open("wb") as file:
         file.truncate(rows * 4 * MEGABYTE // 4)
     tensor = MappedTensor(
-        os.fsencode(path), path.stat().st_size, 0, rows, (MEGABYTE // 4,), "float32", 0
+        os.fsencode(path), path.stat().st_size, 0, rows, (MEGABYTE // 4,), "float32", (0, 0)
     )
     context.warm_up()
     before = _anonymous_bytes("self")
