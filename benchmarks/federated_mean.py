@@ -2,7 +2,7 @@
 
 Clients of float32 weights, the file in the page cache. *fedviz* is `fedviz.average` with its worker
 running. The *floor* is NumPy's `w @ memmap` for each tensor, mapped once before: one pass over
-memory. *Mapped anew* maps the file in each run, as fedviz's worker does. *Flower* is
+memory. *Mapped anew* maps the file in each run. *Flower* is
 `flwr.server.strategy.aggregate.aggregate`, and the newest is
 `flwr.serverapp.strategy.strategy_utils.aggregate_arrayrecords`; the seconds of reading the clients
 from the same file are counted. *TFF with lists* is `tff.federated_mean` in the same worker, handed

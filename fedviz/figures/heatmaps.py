@@ -179,7 +179,7 @@ def heatmap_grid(
     if looks:
         places = replace(places, height=places.height + LEGEND_HEIGHT)
     figure = Draft(theme, places.height, l=LEFT_MARGIN, r=RIGHT_MARGIN, t=0, b=0)
-    figure.update_layout(bargap=0.08, barmode="overlay", **select_box(theme))
+    figure.update_layout(barmode="overlay", **select_box(theme))
     _place_axes(figure, [*places.heatmaps, *row_boxes(places.histograms)], places.height)
     for k, panel in enumerate(panels, 1):
         _draw_panel(figure, k, panel, layout, theme, is_symlog=is_symlog)
@@ -349,6 +349,7 @@ def _finish_panels(
 ) -> None:
     """Titles above the heatmaps, notes under the histograms, names on the outer axes only."""
     row_title, column_title = layout.axis_titles
+    histogram_places = places.histogram_places
     labels, axes = [], {}
     for k, panel in enumerate(panels, 1):
         title, subtitle = _panel_title(panel), _subtitle(panel)
@@ -356,7 +357,7 @@ def _finish_panels(
         if subtitle:
             below = label(subtitle, 0, 1, **in_domain(k), yshift=13, colour=theme.sub, size=11)
             labels.append(below)
-        labels.append(_note(places.histogram_places[k - 1], panel.histogram, theme))
+        labels.append(_note(histogram_places[k - 1], panel.histogram, theme))
         is_first = (k - 1) % places.per_row == 0
         axes[f"yaxis{k}"] = {
             "showticklabels": is_first,
