@@ -1,8 +1,9 @@
 """Each of TFF's aggregators over mapped clients, next to the same process fed with Python lists.
 
-100 clients of the 784-1024-10 MLP. *fedviz* is `fedviz.average`, which also measures how far
-the result lies from the mean; *lists* is the same process in the same worker, handed the clients'
-updates as Python lists, which are in memory already.
+100 clients of the 784-1024-10 MLP. *fedviz* is the process's part of `fedviz.average`, a first
+state and one round; *lists* is the same process in the same worker, handed the clients' updates as
+Python lists, which are in memory already. *In all* is `fedviz.average`, which also measures how far
+the result lies from the mean.
 """
 
 from __future__ import annotations
@@ -41,13 +42,20 @@ def measure(folder: Path) -> Iterator[Row | Goal]:
         times = medians(
             {
                 "lists": lambda p=process: seconds(lambda: p.run(updates, examples)),
-                "fedviz": lambda n=name: fedviz.average(path, aggregator=n).seconds,
+                "fedviz": lambda n=name: _process_seconds(path, n),
+                "in all": lambda n=name: fedviz.average(path, aggregator=n).seconds,
             },
             REPEATS,
         )
         ratio = times["lists"] / times["fedviz"]
         if ratio < TIMES_FASTER:
             slow.append(f"{name} {ratio:.1f} ×")
-        yield Row(name, times["fedviz"], f"lists: {times['lists']:.2f} s, {ratio:.1f} × as long")
+        lists = f"lists: {times['lists']:.2f} s, {ratio:.1f} × as long"
+        yield Row(name, times["fedviz"], f"{lists}; in all {times['in all']:.2f} s")
     figure = f"not {', '.join(slow)}" if slow else "all are"
     yield Goal(f"each TFF aggregator {TIMES_FASTER} × as fast as with lists", figure, not slow)
+
+
+def _process_seconds(path: Path, name: str) -> float:
+    measured: float = fedviz.average(path, aggregator=name).measurements["process_seconds"]
+    return measured

@@ -227,6 +227,8 @@ class Round:
         self._group = group
         # Of divergent clients, by position: a page asks for each of them several times.
         self._own_signatures: dict[int, Signature] = {}
+        # An average asks for each several times, and a header takes 0.1 ms to check.
+        self._stacks: dict[str, StackedTensor] = {}
 
     def damage_reported(self, what: str) -> Any:
         """Context in which a failure to read is reported with this round's place."""
@@ -336,10 +338,12 @@ class Round:
 
     def stack(self, name: str) -> StackedTensor:
         """Where a tensor of all conforming clients lies in the file."""
-        dataset, spec = self._stacked(name)
-        return StackedTensor(
-            self.dataset.path, layout.storage_offset(dataset), dataset.shape, spec.numpy_dtype
-        )
+        if name not in self._stacks:
+            dataset, spec = self._stacked(name)
+            self._stacks[name] = StackedTensor(
+                self.dataset.path, layout.storage_offset(dataset), dataset.shape, spec.numpy_dtype
+            )
+        return self._stacks[name]
 
     def read_stack(self, name: str, rows: slice | None = None) -> np.ndarray:
         """A tensor of some conforming clients.

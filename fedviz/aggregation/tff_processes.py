@@ -18,6 +18,7 @@ import functools
 import math
 import os
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,9 @@ def aggregate_with_process(
         The model, in the specs' order, shapes and dtypes.
     measurements : dict
         Plain values that JSON can hold. ``aggregated`` (``updates`` or ``weights``),
-        ``rounds_run``, ``clients_aggregated``, ``tensors_as_float32``, ``process`` (what TFF's
-        process measured, by path), ``simulated``, and what goes with the aggregator:
+        ``rounds_run``, ``clients_aggregated``, ``tensors_as_float32``, ``process_seconds`` (of
+        TFF's process in the last round), ``process`` (what it measured, by path), ``simulated``,
+        and what goes with the aggregator:
         ``zeroed_clients``, ``zeroing_norm``, ``clipped_clients``, ``clipping_norm``,
         ``bits_per_client_before`` and ``_after``, ``privacy``. ``distance_from_mean`` is
         ||model − mean||, for the plain mean of the same clients, weighted where the aggregator
@@ -141,11 +143,13 @@ def aggregate_with_process(
             places = _places(item, tensors, stack)
             if tensors:
                 # The expected number of clients is one for all rounds: that of the last.
+                started = time.perf_counter()
                 state, result, measured = _run(
                     item, places, tensors, aggregator, settings, num_clients, state
                 )
+                seconds = time.perf_counter() - started
         model = _model(last, specs, tensors, result) if tensors else _empty(specs)
-        measurements = {
+        measurements: dict[str, Any] = {
             "aggregated": "weights" if last.server is None else "updates",
             "rounds_run": len(rounds),
             "clients_aggregated": num_clients,
@@ -154,6 +158,7 @@ def aggregate_with_process(
             ],
         }
         if tensors:
+            measurements["process_seconds"] = seconds
             measurements |= _measurements(measured)
             measurements |= _distance(last, places, tensors, aggregator, model)
             measurements |= _extras(aggregator, settings, tensors, num_clients)

@@ -95,6 +95,9 @@ def weighted_sum(
     first, last = columns
     if first == last:
         return tf.zeros([0], tf.float64)
+    if last - first <= tiling.values:
+        whole = (tf.constant(first, tf.int64), tf.constant(last - first, tf.int64))
+        return tf.ensure_shape(_tile_sum(rows, first_row, weights, *whole, tiling), [last - first])
 
     def tile_sum(position: Any, sums: Any) -> Any:
         width = tf.minimum(tf.constant(tiling.values, tf.int64), last - position)
@@ -127,16 +130,17 @@ def _tile_sum(
         # A column of factors, transposed: TensorFlow multiplies a row by way of two more copies.
         return tf.matmul(factors[:, tf.newaxis], values, transpose_a=True)[0]
 
-    def block_sum(done: Any, total: Any) -> Any:
+    def block_sum(done: Any) -> Any:
         scale = _scale_of(first_row + done, tiling) if tiling.scaled else 1.0
         sums = tf.add_n([few(done + i * tiling.clients, scale) for i in range(tiling.sums)])
         sums = tf.cast(sums, tf.float64)
-        return done + tiling.block, total + (sums * (1 / scale) if tiling.scaled else sums)
+        return sums * (1 / scale) if tiling.scaled else sums
 
+    # Without zeros to begin with: of 100 clients they took as long as two blocks of 25.
     _, total = tf.while_loop(
         lambda done, _: done < num_rows,
-        block_sum,
-        [tf.constant(0, tf.int64), tf.zeros([width], tf.float64)],
+        lambda done, total: (done + tiling.block, total + block_sum(done)),
+        [tf.constant(tiling.block, tf.int64), block_sum(tf.constant(0, tf.int64))],
         shape_invariants=[tf.TensorShape([]), tf.TensorShape([None])],
         parallel_iterations=1,
     )

@@ -1,6 +1,8 @@
 """What the worker keeps from call to call, and that it keeps nothing else."""
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -116,3 +118,67 @@ def test_values_are_given_back():
         context.run(large, float(i))
 
     assert _anonymous_bytes(context.worker().pid) - before < 5 * 4 * MEGABYTE
+
+
+@pytest.fixture
+def requests(monkeypatch):
+    """The names of all requests to the worker, and how many values each gave back."""
+    made = []
+
+    def counted(name, send):
+        def sent(stub, request):
+            made.append((name, len(request.value_ref) if name == "dispose" else 0))
+            return send(stub, request)
+
+        return sent
+
+    for name in ("create_value", "create_struct", "create_call", "compute", "dispose"):
+        monkeypatch.setattr(connection._Stub, name, counted(name, getattr(connection._Stub, name)))
+    return made
+
+
+def test_a_second_mean_sends_no_function_and_gives_all_back_at_once(path, requests):
+    fedviz.average(path)
+    requests.clear()
+    fedviz.average(path)
+    assert requests == [
+        # The shards, and with the rows that are kept the argument.
+        ("create_value", 0),
+        ("create_struct", 0),
+        ("create_call", 0),
+        ("compute", 0),
+        # Shards, argument and result.
+        ("dispose", 3),
+    ]
+
+
+def test_functions_that_are_kept_are_few(requests):
+    def constant(number):
+        return tff.tensorflow.computation(lambda: tf.constant(number))
+
+    for number in range(2 * connection._FUNCTIONS):
+        assert context.run(constant(number)) == number
+    created = sum(name == "create_value" for name, _ in requests)
+    given_back = sum(count for name, count in requests if name == "dispose")
+    assert created == 2 * connection._FUNCTIONS
+    # Each result, and the functions that others took the place of.
+    assert given_back == 3 * connection._FUNCTIONS
+
+
+def test_freed_memory_is_used_again():
+    program = """
+import resource, numpy as np
+from fedviz.aggregation.freed_memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(2_000_000), np.ones(2_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+before = faults()
+keep_freed_memory()
+faults()
+print(before, faults())
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert after < before / 10
