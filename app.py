@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from fedviz.dashboard import cache, linked, opening, state, widgets
+from fedviz.dashboard import cache, garbage, linked, opening, state, widgets
 
 ROOT = Path(__file__).parent
 LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")
@@ -28,9 +28,17 @@ widgets.style()
 
 page = st.navigation(
     [
-        st.Page(f"pages/{file}.py", title=title, icon=icon, default=title == "Overview")
+        # The default page is at /. Its own path is another, for /overview, which visitors type.
+        st.Page(
+            f"pages/{file}.py",
+            title=title,
+            icon=icon,
+            default=file == "overview",
+            url_path="start" if file == "overview" else file,
+        )
         for title, (file, icon, _) in PAGES.items()
-    ],
+    ]
+    + [st.Page("pages/overview.py", title="Overview", url_path="overview", visibility="hidden")],
     position="top",
 )
 levels = PAGES[page.title][2]
@@ -44,3 +52,4 @@ state.mark_app_run()
 with widgets.errors_in_place():
     page.run()
 cache.engine().warm_up()
+garbage.set_modules_aside()

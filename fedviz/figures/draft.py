@@ -1,7 +1,7 @@
 """A figure in the making, for figures of many axes.
 
 plotly checks and copies all of a layout at each of its updates: a grid of six heatmaps took 0.20 s
-to make, and takes 0.05 s where that is done once.
+to make. Checked once it took 13 ms, and unchecked 4 ms.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ __all__ = ["Canvas", "Draft"]
 
 
 class Draft:
-    """What the drawing functions use of plotly's ``Figure``; nothing is checked until the end.
+    """What the drawing functions use of plotly's ``Figure``, but that nothing is checked.
+
+    What a figure is made of is known when the program is written: the tests have plotly check it.
 
     Parameters
     ----------
@@ -52,14 +54,9 @@ class Draft:
         _merge(self._options, {**(options or {}), **more})
 
     def figure(self) -> go.Figure:
-        """The finished figure, checked by plotly.
-
-        Raises
-        ------
-        ValueError
-            plotly knows no such option.
-        """
-        return go.Figure(data=self._traces, layout={**self._options, **vars(self.layout)})
+        """The finished figure."""
+        layout = {**self._options, **vars(self.layout)}
+        return go.Figure(data=self._traces, layout=layout, _validate=False)
 
 
 Canvas = go.Figure | Draft

@@ -63,6 +63,15 @@ def test_a_fresh_server_opens_a_deep_link_the_same_for_everybody(browser, tmp_pa
     assert seen[0].startswith("Averaging moved this tensor by")
 
 
+def test_the_overview_has_an_address_of_its_own_too(page, dashboard):
+    for path in ("", "overview"):
+        driver.open_address(page, f"{dashboard.url}/{path}?dataset={FAULTS}&round=0")
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        driver.wait_for_app(page)
+        assert page.get_by_text("Page not found").count() == 0
+        expect(page.locator(".st-key-dataset input")).to_have_value(FAULTS)
+
+
 @pytest.mark.parametrize(("width", "colours"), [(1440, "light"), (1440, "dark"), (390, "light")])
 def test_every_page_fits_the_screen_and_is_accessible(browser, dashboard, tmp_path, width, colours):
     viewport = {"width": width, "height": 900}

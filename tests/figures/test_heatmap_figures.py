@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -41,7 +42,12 @@ def grid(shape: tuple[int, ...], count: int = 6, **options: object) -> go.Figure
     layout = layout_for(shape, "dense/kernel")
     values = np.random.default_rng(0).normal(0, 0.1, shape).astype(np.float32)
     panels = [panel(values, layout, f"panel {k}") for k in range(count)]
-    return heatmap_grid(panels, LIMIT, layout, LIGHT, **options)  # type: ignore[arg-type]
+    return drawn(panels, LIMIT, layout, LIGHT, **options)
+
+
+def drawn(*args: Any, **options: Any) -> go.Figure:
+    """The grid, after plotly has found that it knows all of its options: drafts are not checked."""
+    return go.Figure(heatmap_grid(*args, **options))
 
 
 def heatmaps(figure: go.Figure) -> list[go.Heatmap]:
@@ -65,7 +71,7 @@ def test_all_panels_share_one_scale() -> None:
 def test_magnified_differences_keep_their_values_on_a_narrower_scale() -> None:
     layout = layout_for((4, 3))
     values = np.full((4, 3), 0.01, np.float32)
-    figure = heatmap_grid(
+    figure = drawn(
         [panel(values, layout), panel(values, layout, "c00 − aggregate", 8)], LIMIT, layout, LIGHT
     )
     assert heatmaps(figure)[1].coloraxis == "coloraxis8"
@@ -115,7 +121,7 @@ def test_cells_that_are_not_finite_are_marked_apart_and_counted() -> None:
     values[1:3, 2:5] = np.nan
     values[4, 0], values[0, 1] = -np.inf, np.inf
     values[5, 4] = 0.9
-    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, LIGHT)
+    figure = drawn([panel(values, layout)], LIMIT, layout, LIGHT)
     (marks,) = (trace for trace in figure.data if trace.name == "not finite")
     assert marks.hovertext == ("+∞", "−∞", "NaN")
     # One cell each, and one rectangle of 2 × 3 cells.
@@ -138,7 +144,7 @@ def test_many_scattered_cells_are_marked_flat_in_a_byte_each() -> None:
     values = np.zeros((60, 60), np.float32)
     values[::2, ::2] = np.nan
     values[1, 1], values[1, 3], values[1, 5] = np.inf, -np.inf, -np.inf
-    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, DARK)
+    figure = drawn([panel(values, layout)], LIMIT, layout, DARK)
     flat = next(t for t in figure.data if t.name == "not finite")
     assert flat.z.dtype == np.uint8
     assert np.bincount(flat.z.ravel()).tolist() == [3600 - 903, 1, 2, 900]
@@ -155,7 +161,7 @@ def test_a_block_with_several_kinds_of_values_has_the_look_of_one() -> None:
     reduced = HeatmapPanel(
         "server", LIGHT.server, reduce_cells(values, 2), histogram(values, LIMIT)
     )
-    figure = heatmap_grid([reduced], LIMIT, layout, LIGHT)
+    figure = drawn([reduced], LIMIT, layout, LIGHT)
     marks = next(t for t in figure.data if t.name == "not finite")
     assert marks.hovertext == ("+∞", "−∞")
     assert [look.fillcolor for look in swatches(figure)] == [LIGHT.ink, LIGHT.sub]
@@ -191,9 +197,7 @@ def colour_of(colours: ColourRange, value: float) -> str:
 
 def test_clipped_values_colour_the_end_bars() -> None:
     layout = layout_for((2, 2))
-    figure = heatmap_grid(
-        [panel(np.array([[0, 0.9], [0, 0]], np.float32), layout)], LIMIT, layout, LIGHT
-    )
+    figure = drawn([panel(np.array([[0, 0.9], [0, 0]], np.float32), layout)], LIMIT, layout, LIGHT)
     bars = next(t for t in figure.data if t.type == "bar")
     assert bars.marker.color[-1] == LIGHT.beyond[1]
     assert set(bars.marker.color[:-1]) == {LIGHT.faint}
@@ -232,11 +236,11 @@ def swatches(figure: go.Figure) -> list[go.layout.Shape]:
 def test_the_legend_explains_what_occurs_and_costs_no_trace() -> None:
     layout = layout_for((2, 2))
     plain = panel(np.zeros((2, 2), np.float32), layout)
-    figure = heatmap_grid([plain, plain], LIMIT, layout, LIGHT)
+    figure = drawn([plain, plain], LIMIT, layout, LIGHT)
     assert (len(figure.data), swatches(figure)) == (4, [])
     clipped = panel(np.array([[-0.9, 0.9], [0, 0]], np.float32), layout)
     spread = replace(clipped, is_spread=True, own_limit=LIMIT)
-    explained = heatmap_grid([clipped, spread], LIMIT, layout, LIGHT)
+    explained = drawn([clipped, spread], LIMIT, layout, LIGHT)
     assert len(explained.data) == 4
     assert explained.layout.height == figure.layout.height + LEGEND_HEIGHT
     colours = [shape.fillcolor for shape in swatches(explained)]
@@ -247,7 +251,7 @@ def test_the_legend_explains_what_occurs_and_costs_no_trace() -> None:
 def test_gaps_between_tiles_are_neither_coloured_nor_marked() -> None:
     layout = layout_for((3, 3, 4, 6), "conv/kernel")
     values = np.ones((3, 3, 4, 6), np.float32)
-    figure = heatmap_grid([panel(values, layout)], LIMIT, layout, LIGHT)
+    figure = drawn([panel(values, layout)], LIMIT, layout, LIGHT)
     cells = heatmaps(figure)[0]
     assert np.isnan(cells.z).sum() == layout.gap.sum()  # type: ignore[union-attr]
     assert not [t for t in figure.data if t.name == "NaN"]
@@ -284,15 +288,13 @@ def test_a_box_can_be_dragged_but_nothing_zooms() -> None:
 
 def test_cells_are_float32() -> None:
     layout = layout_for((4, 4))
-    figure = heatmap_grid([panel(np.ones((4, 4)), layout)], LIMIT, layout, LIGHT)
+    figure = drawn([panel(np.ones((4, 4)), layout)], LIMIT, layout, LIGHT)
     assert heatmaps(figure)[0].z.dtype == np.float32
 
 
 def test_titles_are_plain_text() -> None:
     layout = layout_for((2, 2))
-    figure = heatmap_grid(
-        [panel(np.zeros((2, 2)), layout, "<a href='x'>c</a>")], LIMIT, layout, LIGHT
-    )
+    figure = drawn([panel(np.zeros((2, 2)), layout, "<a href='x'>c</a>")], LIMIT, layout, LIGHT)
     assert "&lt;a href='x'&gt;" in titles(figure)[0]
     assert f"<span style='color:{LIGHT.server}'>■</span>" in titles(figure)[0]
 
@@ -304,7 +306,7 @@ def test_a_reduced_window_keeps_the_tensor_s_indices() -> None:
     reduced = reduce_cells(window, 92, "signed-extreme", origin=(282, 460))
     layout = layout_for(values.shape, "dense/kernel")
     shown = HeatmapPanel("server", LIGHT.server, reduced, histogram(window, LIMIT))
-    figure = heatmap_grid([shown], LIMIT, layout, LIGHT)
+    figure = drawn([shown], LIMIT, layout, LIGHT)
     (cells,) = heatmaps(figure)
     assert cells.z.shape == (78, 92)
     assert (cells.x0, cells.dx, cells.y0, cells.dy) == (460.5, 2, 282.5, 2)
