@@ -17,15 +17,23 @@ from fedviz.errors import FedvizError
 from fedviz.signature import TensorSpec
 
 __all__ = [
+    "MOST_LINES",
+    "Foremost",
     "RoundCourses",
     "TensorInRound",
     "TensorOverRounds",
+    "foremost",
     "round_courses",
     "tensor_over_rounds",
 ]
 
 _CELLS = 96
 """Cells a side of a small multiple."""
+
+MOST_LINES = 40
+"""Courses that are shown one by one; more can neither be told apart nor drawn at once."""
+
+_BAND = (5.0, 95.0)
 
 # A start of so many bytes stays in memory, a larger one is read again in each round.
 _KEPT_START_BYTES = 256 << 20
@@ -150,6 +158,48 @@ def _moves(
     now = before if aggregate is None else aggregate[tensor]
     moved = nan if aggregate is None else relative_distance(now, before)
     return relative_distance(now, origin), moved
+
+
+@dataclass(frozen=True, eq=False)
+class Foremost:
+    """Courses that stand out, and where all of them lie.
+
+    Attributes
+    ----------
+    names : tuple of str
+        As they were given, but not all where they are many.
+    values : ndarray of shape (rounds, names), float64
+    band : ndarray of shape (2, rounds), float64, or None
+        The 5th and 95th percentile of all courses, NaN in a round without values; None where all
+        are among the names.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    band: np.ndarray | None
+
+
+def foremost(values: np.ndarray, names: Sequence[str], selected: str) -> Foremost:
+    """The selected course and those that reach highest, :data:`MOST_LINES` in all.
+
+    Parameters
+    ----------
+    values : ndarray of shape (rounds, names), float64
+    names : sequence of str
+    selected : str
+        Is always among them, if it is one of the names.
+    """
+    if len(names) <= MOST_LINES:
+        return Foremost(tuple(names), values, None)
+    tops = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
+    is_selected = np.array([name == selected for name in names])
+    first = np.lexsort((-tops, ~is_selected))[:MOST_LINES]
+    kept = np.sort(first)
+    band = np.full((2, len(values)), np.nan)
+    for i, row in enumerate(values):
+        if np.isfinite(row).any():
+            band[:, i] = np.percentile(row[np.isfinite(row)], _BAND)
+    return Foremost(tuple(names[i] for i in kept), values[:, kept], band)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import Literal, NoReturn
 
 import numpy as np
 import streamlit as st
@@ -11,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from fedviz.analysis.before_after import HeatmapView
 from fedviz.analysis.models import Role
-from fedviz.analysis.round_courses import RoundCourses
+from fedviz.analysis.round_courses import RoundCourses, foremost
 from fedviz.dashboard import cache, kept, state, widgets
 from fedviz.dashboard.state import Selection
 from fedviz.dataset import WeightDataset
@@ -38,6 +39,16 @@ _ROLES: dict[str, Role] = {
     "aggregate - server": "aggregate-server",
     "server": "server",
 }
+
+
+@dataclass(frozen=True, eq=False)
+class _Lines:
+    """One number of every tensor, or client, in every round, and which is selected."""
+
+    level: Literal["tensor", "client"]
+    values: np.ndarray
+    names: tuple[str, ...]
+    selected: str
 
 
 def damaged(courses: RoundCourses) -> None:
@@ -157,35 +168,51 @@ def tensor_course(
     title: str, note: str, values: np.ndarray, courses: RoundCourses, chosen: Selection, key: str
 ) -> None:
     """One number of every tensor over the rounds; a click selects the tensor and the round."""
-    widgets.section(title, note)
-    figure = tensor_courses(
-        courses.rounds,
-        values,
-        courses.tensors,
-        widgets.theme(),
-        selected=chosen.tensor,
-        shown_round=chosen.round.number,
+    _course(
+        title, note, _Lines("tensor", values, courses.tensors, chosen.tensor), courses, chosen, key
     )
-    widgets.chart(figure, key, wide="mid", on_select=lambda: _clicked(key, "tensor"))
 
 
 def client_course(courses: RoundCourses, chosen: Selection) -> None:
     """The norm of every client's update over the rounds; a click selects the client."""
-    widgets.section(
-        "Norm of the clients' updates", "‖client − server‖ over the whole model, client by client."
+    _course(
+        "Norm of the clients' updates",
+        "‖client − server‖ over the whole model, client by client.",
+        _Lines("client", courses.client_updates, courses.clients, chosen.client),
+        courses,
+        chosen,
+        "update_course",
     )
+
+
+def _course(
+    title: str, note: str, lines: _Lines, courses: RoundCourses, chosen: Selection, key: str
+) -> None:
+    shown = foremost(lines.values, lines.names, lines.selected)
+    is_known = bool(np.isfinite(shown.values).any())
+    if is_known and shown.band is not None:
+        note += (
+            f" Lines: the {len(shown.names)} of {len(lines.names):,} that reach highest, and the "
+            "selected one; grey: between the 5th and 95th percentile of all."
+        )
+    widgets.section(title, note)
+    if not is_known:
+        st.markdown(
+            ":gray[No round has both models that this compares. A round that is averaged gets an "
+            "aggregate, if it is kept.]"
+        )
+        return
     figure = tensor_courses(
         courses.rounds,
-        courses.client_updates,
-        courses.clients,
+        shown.values,
+        shown.names,
         widgets.theme(),
-        selected=chosen.client,
+        band=shown.band,
+        selected=lines.selected,
         shown_round=chosen.round.number,
-        is_share=False,
+        is_share=lines.level == "tensor",
     )
-    widgets.chart(
-        figure, "update_course", wide="mid", on_select=lambda: _clicked("update_course", "client")
-    )
+    widgets.chart(figure, key, wide="mid", on_select=lambda: _clicked(key, lines.level))
 
 
 def _clicked(key: str, level: str) -> None:

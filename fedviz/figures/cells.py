@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,9 @@ __all__ = [
     "nonfinite_text",
     "select_box",
 ]
+
+# Pixels that a bar needs for five numbers one above the other.
+_FIVE_NUMBERS = 80
 
 LEFT_MARGIN, RIGHT_MARGIN = 52, 60
 
@@ -192,14 +196,21 @@ def nonfinite_text(histogram: Histogram) -> str:
     return ", ".join(f"{count:,} {name}" for count, name in counts if count)
 
 
-def colour_bar(limit: float, theme: Theme, *, is_symlog: bool = False) -> dict[str, Any]:
-    """The bar of the shared scale, from −limit to +limit; a logarithmic one from −1 to 1."""
+def colour_bar(
+    limit: float, theme: Theme, *, is_symlog: bool = False, length: float = math.inf
+) -> dict[str, Any]:
+    """The bar of the shared scale, from −limit to +limit; a logarithmic one from −1 to 1.
+
+    On one that is less than so many pixels long as five numbers need stand the ends alone.
+    """
     ticks = [-limit, -limit / 2, 0.0, limit / 2, limit]
     names = [short_number(value) for value in ticks]
     if is_symlog:
         shares = (-1.0, -0.1, 0.0, 0.1, 1.0)
         names = [short_number(share * limit) for share in shares]
         ticks = [symlog_place(share) for share in shares]
+    if length < _FIVE_NUMBERS:
+        ticks, names = ticks[::4], names[::4]
     return {
         "thickness": 8,
         "x": 1.008,

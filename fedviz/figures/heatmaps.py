@@ -450,10 +450,11 @@ def _share_scale(
         return
     first = places.heatmaps[0]
     last = first if places.per_row else places.heatmaps[-1]
-    bar = colour_bar(limit, theme, is_symlog=is_symlog)
+    length = min(last.bottom - first.top, 300)
+    bar = colour_bar(limit, theme, is_symlog=is_symlog, length=length)
     bar.update(
         lenmode="pixels",
-        len=min(last.bottom - first.top, 300) + 20,
+        len=length + 20,
         y=1 - first.top / places.height,
         # The bar is padded by ten pixels at its ends.
         ypad=10,

@@ -44,6 +44,7 @@ def tensor_courses(
     names: Sequence[str],
     theme: Theme,
     *,
+    band: NDArray[np.float64] | None = None,
     selected: str = "",
     shown_round: int | None = None,
     is_share: bool = True,
@@ -57,6 +58,8 @@ def tensor_courses(
         NaN leaves a gap.
     names : sequence of str
     theme : Theme
+    band : ndarray of shape (2, rounds), optional
+        Between which most lie, of which not all have a line.
     selected : str, optional
     shown_round : int, optional
         Marked by a vertical line.
@@ -66,12 +69,15 @@ def tensor_courses(
     Returns
     -------
     Figure
-        One trace for each name, the selected one last; its ``customdata`` is the name.
+        One trace for each name, the selected one last; its ``customdata`` is the name. Before
+        them the two edges of the band.
     """
     margin = 16 + text_width(middle_ellipsis(selected, 18), 12) if selected in names else 12
     figure = blank_figure(theme, _HEIGHT, l=52, r=margin, t=10, b=30)
     order = sorted(range(len(names)), key=lambda i: names[i] == selected)
     form = ".2%" if is_share else ".4~g"
+    if band is not None:
+        _draw_band(figure, rounds, band, theme)
     for i in order:
         is_chosen = names[i] == selected
         colour = theme.ink if is_chosen else theme.faint
@@ -98,6 +104,23 @@ def tensor_courses(
         add_shapes(figure, [{"type": "line", "layer": "below", "line": line, **place}])
     figure.update_layout(clickmode="event+select")
     return figure
+
+
+def _draw_band(
+    figure: go.Figure, rounds: Sequence[int], band: NDArray[np.float64], theme: Theme
+) -> None:
+    for edge, fill in zip(band, (None, "tonexty"), strict=True):
+        figure.add_scatter(
+            x=list(rounds),
+            y=edge,
+            mode="lines",
+            line={"width": 0},
+            fill=fill,
+            fillcolor=theme.rule,
+            hoverinfo="skip",
+            showlegend=False,
+            name="band",
+        )
 
 
 def _name_line(figure: go.Figure, course: NDArray[np.float64], name: str, theme: Theme) -> None:

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from fedviz.analysis.courses import metric_courses
-from fedviz.analysis.round_courses import round_courses, tensor_over_rounds
+from fedviz.analysis.round_courses import (
+    MOST_LINES,
+    foremost,
+    round_courses,
+    tensor_over_rounds,
+)
 from fedviz.analysis.statistics import movement_by_round, summarise_round
 from fedviz.dataset import WeightDataset
 from fedviz.records import Metric
@@ -96,3 +101,30 @@ def test_differences_over_the_rounds(path):
         none = tensor_over_rounds(dataset, "w", "median", "aggregate", (0, 2))
     assert [panel.matrix.values.tolist() for panel in found.panels] == [[[0, 1]], [[0, 1]]]
     assert [panel.matrix for panel in none.panels] == [None, None]
+
+
+def test_of_many_courses_the_highest_and_the_selected_one_are_left():
+    rng = np.random.default_rng(0)
+    values = rng.random((5, 100))
+    values[3, 7] = 9.0
+    values[:, 11] = -1.0
+    values[2] = np.nan
+    names = [f"t{i}" for i in range(100)]
+    found = foremost(values, names, "t11")
+    assert len(found.names) == MOST_LINES
+    assert {"t7", "t11"} <= set(found.names)
+    assert list(found.names) == sorted(found.names, key=lambda name: int(name[1:]))
+    tops = np.nanmax(values, axis=0)
+    left_out = [i for i, name in enumerate(names) if name not in found.names]
+    shown = [i for i, name in enumerate(names) if name in found.names and name != "t11"]
+    assert tops[left_out].max() <= tops[shown].min()
+    np.testing.assert_array_equal(found.values[:, found.names.index("t7")], values[:, 7])
+    assert np.isnan(found.band[:, 2]).all()
+    np.testing.assert_allclose(found.band[:, 0], np.percentile(values[0], [5, 95]))
+
+
+def test_a_few_courses_are_all_left():
+    values = np.array([[1.0, 2.0], [3.0, 4.0]])
+    found = foremost(values, ["a", "b"], "a")
+    assert (found.names, found.band) == (("a", "b"), None)
+    assert found.values is values

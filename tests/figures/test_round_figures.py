@@ -28,6 +28,16 @@ def test_the_selected_line_is_ink_and_on_top() -> None:
     assert figure.layout.yaxis.ticktext[-1] == "30%"
 
 
+def test_a_band_lies_behind_the_lines() -> None:
+    band = np.array([[0.1, 0.2], [0.3, np.nan]])
+    figure = tensor_courses([0, 1], np.array([[0.2], [0.3]]), ["a"], LIGHT, band=band, selected="a")
+    low, high, line = figure.data
+    assert list(low.y) == [0.1, 0.2]
+    assert (low.fill, high.fill, high.fillcolor) == (None, "tonexty", LIGHT.rule)
+    assert {low.hoverinfo, high.hoverinfo} == {"skip"}
+    assert line.line.color == LIGHT.ink
+
+
 def test_a_round_without_values_keeps_its_place() -> None:
     layout = layout_for((4, 6))
     matrix = reduce_cells(np.full((4, 6), 0.25, np.float32))
