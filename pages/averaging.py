@@ -4,7 +4,7 @@ import streamlit as st
 
 from fedviz.dashboard import averaging, cache, compared, comparing, state, widgets, wording
 from fedviz.dashboard.state import Selection
-from fedviz.figures.averaging import accuracy_strip, distance_by_tensor, moved_by_tensor
+from fedviz.figures.averaging import accuracy_strip
 
 
 def one_aggregator(chosen: Selection) -> None:
@@ -39,25 +39,9 @@ def one_aggregator(chosen: Selection) -> None:
         else:
             left, right = st.columns([10, 11], gap="large")
             with left:
-                widgets.section(
-                    "Distance to the aggregate, by tensor",
-                    "A dot for each client, a bar at the median; the furthest named.",
-                )
-                widgets.chart(
-                    distance_by_tensor(
-                        shown.distances,
-                        shown.medians,
-                        shown.client_ids,
-                        shown.tensors,
-                        widgets.theme(),
-                    ),
-                    "distances",
-                )
+                averaging.distances(shown, chosen, outcome)
             with right:
-                widgets.section(
-                    "What averaging changed", "How far the aggregate lies from the server model."
-                )
-                widgets.chart(moved_by_tensor(shown.tensors, shown.moved, widgets.theme()), "moved")
+                averaging.changed(shown, chosen)
             averaging.aggregate_table(shown)
             averaging.measurements(chosen, outcome)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedviz.analysis.courses import aggregate_scores, client_scores, metric_of
-from fedviz.analysis.statistics import RoundSummary, summarise_round
+from fedviz.analysis.statistics import RoundSummary, relative_distance
 from fedviz.dataset import Aggregate, Round
 from fedviz.records import SERVER
 
@@ -45,11 +45,14 @@ class AggregateComparison:
         Their scores, NaN where not measured.
     server : float or None
     tensors : tuple of str
-        At most :data:`MOST_TENSORS`, in the signature's order.
-    distances : ndarray of shape (clients, tensors), float64
-        ‖client − aggregate‖ / ‖aggregate‖.
-    medians, moved : ndarray of shape (tensors,), float64
-        Of the distances; ‖aggregate − server‖ / ‖server‖.
+        At most :data:`MOST_TENSORS`, in the signature's order: those from which the clients lie
+        furthest, or, where the clients were not read, those that the aggregate moved most.
+    distances : ndarray of shape (clients, tensors), float64, or None
+        ‖client − aggregate‖ / ‖aggregate‖; None where the clients were not read.
+    medians : ndarray of shape (tensors,), float64, or None
+        Of the distances.
+    moved : ndarray of shape (tensors,), float64
+        ‖aggregate − server‖ / ‖server‖, NaN without a server model.
     """
 
     rows: tuple[AggregateRow, ...]
@@ -59,13 +62,16 @@ class AggregateComparison:
     clients: np.ndarray
     server: float | None
     tensors: tuple[str, ...]
-    distances: np.ndarray
-    medians: np.ndarray
+    distances: np.ndarray | None
+    medians: np.ndarray | None
     moved: np.ndarray
 
 
 def compare_aggregates(
-    round_: Round, looked_at: Aggregate | None, fresh: Aggregate | None
+    round_: Round,
+    looked_at: Aggregate | None,
+    fresh: Aggregate | None,
+    summary: RoundSummary | None,
 ) -> AggregateComparison:
     """Compare the aggregates of a round.
 
@@ -77,15 +83,13 @@ def compare_aggregates(
         Of this round, or ``fresh``.
     fresh : Aggregate, optional
         One that is not saved yet, of a dataset of its own.
+    summary : RoundSummary, optional
+        Of the round against the one that is looked at. Without it no client is read.
     """
     metric = metric_of(round_) or (metric_of(fresh.owner) if fresh else None)
     records = round_.conforming
     scores = client_scores(round_, metric) if metric else {}
-    summary = summarise_round(round_, looked_at)
-    kept = _widest(summary)
-    distances = np.array([summary.tensors[i].relative_distances for i in kept]).reshape(
-        len(kept), len(records)
-    )
+    by_tensor = _by_tensor(round_, looked_at, summary)
     return AggregateComparison(
         rows=tuple(_rows(round_, fresh, metric)),
         name=looked_at.name if looked_at else None,
@@ -93,11 +97,49 @@ def compare_aggregates(
         client_ids=tuple(record.id for record in records),
         clients=np.array([scores.get(r.id, np.nan) for r in records], dtype="f8"),
         server=round_.metric(SERVER, metric) if metric else None,
-        tensors=tuple(summary.tensors[i].name for i in kept),
-        distances=distances.T,
-        medians=np.array([_median(row) for row in distances]),
-        moved=np.array([summary.tensors[i].moved for i in kept], dtype="f8"),
+        tensors=by_tensor.names,
+        distances=by_tensor.distances,
+        medians=by_tensor.medians,
+        moved=by_tensor.moved,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _ByTensor:
+    """As in :class:`AggregateComparison`."""
+
+    names: tuple[str, ...]
+    moved: np.ndarray
+    distances: np.ndarray | None = None
+    medians: np.ndarray | None = None
+
+
+def _by_tensor(
+    round_: Round, looked_at: Aggregate | None, summary: RoundSummary | None
+) -> _ByTensor:
+    if looked_at is None:
+        return _ByTensor((), np.zeros(0))
+    if summary is None:
+        names = [spec.name for spec in looked_at.signature if spec.is_float]
+        moved = np.array([_tensor_moved(looked_at, round_, name) for name in names])
+        kept = _highest(moved)
+        return _ByTensor(tuple(names[i] for i in kept), moved[kept])
+    medians = np.array([_median(tensor.relative_distances) for tensor in summary.tensors])
+    kept = _highest(medians)
+    tensors = [summary.tensors[i] for i in kept]
+    distances = np.array([tensor.relative_distances for tensor in tensors])
+    return _ByTensor(
+        tuple(tensor.name for tensor in tensors),
+        np.array([tensor.moved for tensor in tensors], dtype="f8"),
+        distances.reshape(len(tensors), len(round_.conforming)).T,
+        medians[kept],
+    )
+
+
+def _tensor_moved(aggregate: Aggregate, round_: Round, tensor: str) -> float:
+    if round_.server is None:
+        return float("nan")
+    return relative_distance(aggregate[tensor], round_.server[tensor])
 
 
 def _rows(round_: Round, fresh: Aggregate | None, metric: str | None) -> list[AggregateRow]:
@@ -127,9 +169,8 @@ def _moved(aggregate: Aggregate, round_: Round) -> float:
     return float(np.sqrt(difference / norm)) if norm else float("nan")
 
 
-def _widest(summary: RoundSummary) -> list[int]:
-    medians = [_median(tensor.relative_distances) for tensor in summary.tensors]
-    order = np.argsort(-np.nan_to_num(medians, nan=-1.0), kind="stable")
+def _highest(values: np.ndarray) -> list[int]:
+    order = np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")
     return sorted(int(i) for i in order[:MOST_TENSORS])
 
 

@@ -16,6 +16,7 @@ from fedviz.dashboard import (
     cache,
     jobs,
     machines,
+    round_values,
     saving,
     state,
     tasks,
@@ -27,10 +28,12 @@ from fedviz.dashboard.state import Selection
 from fedviz.dashboard.tasks import AverageOutcome
 from fedviz.dataset import Aggregate, FileIdentity
 from fedviz.exporters import NUMPY_FORMATS
-from fedviz.figures.averaging import AggregateScore
+from fedviz.figures.averaging import AggregateScore, distance_by_tensor, moved_by_tensor
 
 __all__ = [
     "aggregate_table",
+    "changed",
+    "distances",
     "fresh_outcome",
     "has_result",
     "invitation",
@@ -100,8 +103,45 @@ def _place(chosen: Selection) -> tuple[str, int]:
 
 def shown(chosen: Selection, outcome: AverageOutcome | None) -> AggregateComparison:
     """The round's aggregates; the fresh one is looked at, or else the newest."""
-    fresh = FileIdentity.of(outcome.path) if outcome else None
-    return cache.compared(chosen.round, chosen.aggregate, fresh)
+    fresh = _file_of(outcome)
+    summary = None
+    if has_result(chosen):
+        summary = round_values.summary_now(chosen.round, chosen.aggregate, fresh)
+    return cache.compared(
+        chosen.round, chosen.aggregate, fresh, summary, are_clients_read=summary is not None
+    )
+
+
+def _file_of(outcome: AverageOutcome | None) -> FileIdentity | None:
+    return FileIdentity.of(outcome.path) if outcome else None
+
+
+def distances(
+    compared: AggregateComparison, chosen: Selection, outcome: AverageOutcome | None
+) -> None:
+    """How far each client lies from the aggregate, or an offer to look."""
+    if compared.distances is None or compared.medians is None:
+        widgets.section("Distance to the aggregate, by tensor")
+        round_values.offer(
+            chosen.round,
+            chosen.aggregate,
+            _file_of(outcome),
+            said="The aggregate is known.",
+            missing="the clients' distances to it",
+        )
+        return
+    widgets.section(
+        "Distance to the aggregate, by tensor",
+        "A dot for each client, a bar at the median; the furthest named.",
+    )
+    figure = distance_by_tensor(
+        compared.distances,
+        compared.medians,
+        compared.client_ids,
+        compared.tensors,
+        widgets.theme(),
+    )
+    widgets.chart(figure, "distances")
 
 
 def scores(compared: AggregateComparison) -> list[AggregateScore]:
@@ -165,6 +205,15 @@ def invitation() -> None:
             "**This round has no aggregate yet.** Choose a weighting and average it: the pictures "
             "of what changed appear here."
         )
+
+
+def changed(compared: AggregateComparison, chosen: Selection) -> None:
+    """How far averaging moved each tensor."""
+    widgets.section("What averaging changed", "How far the aggregate lies from the server model.")
+    if chosen.round.server is None:
+        st.markdown(":gray[The server model that this round began with is not in the dataset.]")
+        return
+    widgets.chart(moved_by_tensor(compared.tensors, compared.moved, widgets.theme()), "moved")
 
 
 def aggregate_table(compared: AggregateComparison) -> None:

@@ -22,9 +22,10 @@ from fedviz.analysis import round_courses as over_rounds
 from fedviz.analysis.heatmap import Plane, Window, layout_for
 from fedviz.analysis.models import Models, Role
 from fedviz.analysis.scales import ClientHistograms, histogram, shared_limit
+from fedviz.analysis.statistics import RoundSummary
 from fedviz.dashboard.engine import Engine
 from fedviz.dashboard.references import ReferenceChoice, resolve
-from fedviz.dataset import FileIdentity, Round, WeightDataset
+from fedviz.dataset import Aggregate, FileIdentity, Round, WeightDataset
 from fedviz.training.partitions import label_counts
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "reference",
     "small_histogram",
     "tensor_over_rounds",
+    "unsaved_aggregate",
     "values_are_few",
     "values_around",
 ]
@@ -214,16 +216,25 @@ def client_histograms(
     return counting.client_histograms(models, window, limit)
 
 
-@st.cache_resource(
-    show_spinner="Reading the weights of the round …", max_entries=64, hash_funcs=HASH_KEYS
-)
+@st.cache_resource(show_spinner=False, max_entries=64, hash_funcs=HASH_KEYS)
 def compared(
-    round_: Round, aggregate: str | None, fresh: FileIdentity | None
+    round_: Round,
+    aggregate: str | None,
+    fresh: FileIdentity | None,
+    _summary: RoundSummary | None,
+    *,
+    are_clients_read: bool,
 ) -> aggregates.AggregateComparison:
     """The aggregates of a round; ``fresh`` is the file of one that is not saved yet."""
-    unsaved = next(iter(_opened(fresh).round().aggregates.values())) if fresh else None
+    unsaved = unsaved_aggregate(fresh) if fresh else None
     looked_at = unsaved or (round_.aggregates[aggregate] if aggregate else None)
-    return aggregates.compare_aggregates(round_, looked_at, unsaved)
+    summary = _summary if are_clients_read else None
+    return aggregates.compare_aggregates(round_, looked_at, unsaved, summary)
+
+
+def unsaved_aggregate(fresh: FileIdentity) -> Aggregate:
+    """The only one in a file that was just made."""
+    return next(iter(_opened(fresh).round().aggregates.values()))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)

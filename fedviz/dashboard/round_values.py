@@ -17,7 +17,7 @@ from fedviz.analysis.readable import readable_rounds
 from fedviz.analysis.round_courses import RoundCourses
 from fedviz.analysis.statistics import RoundSummary, movement_by_round, summarise_round
 from fedviz.dashboard import cache, widgets
-from fedviz.dataset import Round, WeightDataset
+from fedviz.dataset import Aggregate, FileIdentity, Round, WeightDataset
 from fedviz.errors import FedvizError
 from fedviz.figures.text import byte_size, counted
 from fedviz.progress import Progress, ProgressCallback, silent
@@ -48,18 +48,24 @@ def _kept() -> OrderedDict[Key, RoundSummary]:
     return OrderedDict()
 
 
-def _key(round_: Round, aggregate: str | None) -> Key:
-    return round_.dataset.identity, round_.number, aggregate
+def _key(round_: Round, aggregate: str | None, fresh: FileIdentity | None = None) -> Key:
+    return round_.dataset.identity, round_.number, aggregate if fresh is None else fresh
 
 
 def summary(
-    round_: Round, aggregate: str | None, progress: ProgressCallback = silent
+    round_: Round,
+    aggregate: str | None,
+    progress: ProgressCallback = silent,
+    fresh: FileIdentity | None = None,
 ) -> RoundSummary:
-    """Statistics of a round, against one of its aggregates."""
-    kept, key = _kept(), _key(round_, aggregate)
+    """Statistics of a round, against one of its aggregates, or one in a file of its own."""
+    kept, key = _kept(), _key(round_, aggregate, fresh)
     if key in kept:
         return kept[key]
-    model = round_.aggregates[aggregate] if aggregate else None
+    if fresh is not None:
+        model: Aggregate | None = cache.unsaved_aggregate(fresh)
+    else:
+        model = round_.aggregates[aggregate] if aggregate else None
     kept[key] = found = summarise_round(round_, model, progress)
     while len(kept) > _MOST_KEPT:
         kept.popitem(last=False)
@@ -80,14 +86,16 @@ def _bytes(round_: Round) -> int:
     return len(round_.conforming) * sum(spec.nbytes for spec in round_.dataset.signature)
 
 
-def summary_now(round_: Round, aggregate: str | None) -> RoundSummary | None:
+def summary_now(
+    round_: Round, aggregate: str | None, fresh: FileIdentity | None = None
+) -> RoundSummary | None:
     """The statistics, where they are known or quick, or where this visitor asked for them.
 
     While they are computed a bar shows how far that is; whatever the visitor does next ends it.
     """
-    key = _key(round_, aggregate)
+    key = _key(round_, aggregate, fresh)
     if key in _kept() or are_few(round_):
-        return summary(round_, aggregate)
+        return summary(round_, aggregate, fresh=fresh)
     if key not in st.session_state.get(_ASKED, ()):
         return None
     bar = st.progress(0.0, text="Reading the weights of the round …")
@@ -96,25 +104,32 @@ def summary_now(round_: Round, aggregate: str | None) -> RoundSummary | None:
         done, total = byte_size(progress.done), byte_size(progress.total)
         bar.progress(progress.fraction, text=f"Reading the weights: {done} of {total}")
 
-    found = summary(round_, aggregate, report)
+    found = summary(round_, aggregate, report, fresh)
     bar.empty()
     return found
 
 
-def offer(round_: Round, aggregate: str | None) -> None:
+def offer(
+    round_: Round,
+    aggregate: str | None,
+    fresh: FileIdentity | None = None,
+    *,
+    said: str = "From the index alone.",
+    missing: str = "norms, spread, drift, NaN and histograms",
+) -> None:
     """Say what was not looked at, and offer to do it."""
     size, tensors = byte_size(_bytes(round_)), counted(len(round_.dataset.signature), "tensor")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(
-            f":gray[From the index alone. The values, {size} in {tensors}, were not looked at: "
-            "norms, spread, drift, NaN and histograms come from them.]",
+            f":gray[{said} The values, {size} in {tensors}, were not looked at: {missing} come "
+            "from them.]",
             width="content",
         )
         st.button(
             "Look at the values",
             icon=":material/search_insights:",
             on_click=lambda: st.session_state.setdefault(_ASKED, set()).add(
-                _key(round_, aggregate)
+                _key(round_, aggregate, fresh)
             ),
         )
 

@@ -328,7 +328,7 @@ def moved_by_tensor(
         width=0.5,
         marker={"color": theme.aggregate, "line": {"width": 0}},
         customdata=[escaped(name) for name in tensor_names],
-        hovertemplate="%{customdata}: %{x:.2%}<extra></extra>",
+        hovertemplate="%{customdata}: %{x:.3~p}<extra></extra>",
     )
     finite = np.isfinite(shares)
     add_labels(figure, [_share(float(share), j, theme) for j, share in enumerate(shares)])
@@ -342,7 +342,9 @@ def moved_by_tensor(
 def _share(share: float, row: int, theme: Theme) -> dict[str, Any]:
     if not np.isfinite(share):
         return label("not finite", 0.0, row, xshift=6, colour=theme.failure, size=11)
-    return label(percentage(share), share, row, xshift=6, colour=theme.ink, size=11)
+    # As fine as the axis, whose ticks are close where all shares are small.
+    text = f"{share * 100:.2g}%" if 0 < share < 0.001 else percentage(share)
+    return label(text, share, row, xshift=6, colour=theme.ink, size=11)
 
 
 def _tensor_rows(tensor_names: Sequence[str], theme: Theme, r: float) -> go.Figure:

@@ -134,7 +134,7 @@ def report_contents(
     rules = compare_rules(chosen, aggregate, _inner(progress, 2))
     progress(Progress(3, 5, "comparing the clients with the aggregate"))
     aggregates = compare_aggregates(
-        chosen, chosen.aggregates[aggregate] if aggregate else None, None
+        chosen, chosen.aggregates[aggregate] if aggregate else None, None, summary
     )
     progress(Progress(4, 5, "reading the tensors that stand out"))
     _, unreadable = readable_rounds(dataset)

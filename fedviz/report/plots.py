@@ -84,14 +84,15 @@ def _drawn(contents: ReportContents) -> Iterator[ReportPlot]:
     shown = contents.aggregates
     if shown.metric:
         yield _strip(contents)
-    if shown.name is not None and shown.tensors:
+    distances, medians = shown.distances, shown.medians
+    if shown.tensors and distances is not None and medians is not None:
         yield _plot(
             "distances",
             "Distance to the aggregate, by tensor",
             "One dot for each client, a teal bar at the median; the furthest is named.",
             "clients",
             lambda theme: distance_by_tensor(
-                shown.distances, shown.medians, shown.client_ids, shown.tensors, theme
+                distances, medians, shown.client_ids, shown.tensors, theme
             ),
             "mid",
         )

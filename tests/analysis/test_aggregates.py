@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fedviz.analysis.aggregates import MOST_TENSORS, compare_aggregates
-from fedviz.dataset import WeightDataset
+from fedviz.analysis.statistics import summarise_round
+from fedviz.dataset import Round, WeightDataset
 from fedviz.records import Metric
 from fedviz.signature import Signature, TensorSpec
 from fedviz.writer import ClientEntry, WeightDatasetWriter
@@ -46,9 +47,25 @@ def fresh(tmp_path):
         yield dataset.round().aggregates["mean-uniform"]
 
 
+def compared(round_, looked_at, fresh=None):
+    return compare_aggregates(round_, looked_at, fresh, summarise_round(round_, looked_at))
+
+
+def test_without_a_summary_no_client_is_read(dataset, monkeypatch):
+    def read(*arguments):
+        raise AssertionError(f"a client was read: {arguments}")
+
+    monkeypatch.setattr(Round, "read_stack", read)
+    round_ = dataset.round()
+    found = compare_aggregates(round_, round_.aggregates["mean"], None, None)
+    assert (found.distances, found.medians) == (None, None)
+    assert found.tensors == ("w",)
+    assert found.moved == pytest.approx([np.sqrt(18)])
+
+
 def test_saved_aggregates_by_hand(dataset):
     round_ = dataset.round()
-    found = compare_aggregates(round_, round_.aggregates["mean"], None)
+    found = compared(round_, round_.aggregates["mean"])
     # From (0, 1) to (3, 4), over a norm of 1; the integer does not count.
     moved = np.sqrt(9 + 9)
     rows = [(r.name, r.weighting, r.score, r.moved, r.saved) for r in found.rows]
@@ -66,7 +83,7 @@ def test_saved_aggregates_by_hand(dataset):
 
 
 def test_a_fresh_one_takes_the_place_of_the_saved_one(dataset, fresh):
-    found = compare_aggregates(dataset.round(), fresh, fresh)
+    found = compared(dataset.round(), fresh, fresh)
     assert [(r.name, r.score, r.saved) for r in found.rows] == [
         ("mean", 0.75, True),
         ("mean-uniform", 0.5, False),
@@ -82,12 +99,10 @@ def test_without_an_aggregate_and_a_server_model(tmp_path):
         round_.write_client("a", model(1, 2))
         write_aggregate(round_, "mean", model(1, 2))
     with WeightDataset(tmp_path / "b.h5") as dataset:
-        found = compare_aggregates(dataset.round(), None, None)
+        found = compared(dataset.round(), None)
     assert (found.name, found.metric, found.server) == (None, None, None)
     assert np.isnan(found.rows[0].moved)
-    assert np.isnan(found.distances).all()
-    assert found.distances.shape == (1, 1)
-    assert np.isnan(found.medians).all()
+    assert (found.tensors, found.distances, found.medians) == ((), None, None)
 
 
 def test_the_tensors_that_clients_lie_furthest_from_are_shown(tmp_path):
@@ -100,7 +115,7 @@ def test_the_tensors_that_clients_lie_furthest_from_are_shown(tmp_path):
         round_.write_client("a", values)
         write_aggregate(round_, "mean", [np.ones(1, "f4")] * count)
     with WeightDataset(tmp_path / "c.h5") as dataset:
-        found = compare_aggregates(dataset.round(), dataset.round().aggregates["mean"], None)
+        found = compared(dataset.round(), dataset.round().aggregates["mean"])
     even = [f"t{i}" for i in range(0, count, 2)]
     assert len(found.tensors) == MOST_TENSORS
     assert [n for n in found.tensors if n in even] == even

@@ -83,6 +83,8 @@ def test_moved() -> None:
     assert [a.text for a in figure.layout.annotations] == ["5.0%", "not finite"]
     assert figure.layout.annotations[1].font.color == LIGHT.failure
     assert figure.layout.xaxis.ticktext[0] == "0%"
+    small = moved_by_tensor(["a", "b"], [0.000263, 0.0005], LIGHT)
+    assert [a.text for a in small.layout.annotations] == ["0.026%", "0.05%"]
 
 
 def test_nothing_to_show() -> None:
