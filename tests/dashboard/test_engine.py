@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +215,29 @@ def test_averaging_from_fresh_threads_and_nothing_left(tmp_path):
     assert (worker / "worker.sock").is_socket()
     engine.close()
     assert not folder.exists()
+
+
+def test_tensorflow_is_loaded_once_and_in_the_background(monkeypatch):
+    loaded = []
+    own = Engine()
+    monkeypatch.setattr(own, "_call", lambda task: loaded.append(task) or Future())
+    for _ in range(3):
+        own.warm_up(0.01)
+    wait_for(lambda: loaded)
+    own.warm_up(0.01)
+    assert own._timer is None
+    assert len(loaded) == 1
+    assert not own.warm
+    own.close()
+
+
+def test_an_engine_that_is_closed_loads_nothing(monkeypatch):
+    loaded = []
+    own = Engine()
+    monkeypatch.setattr(own, "_call", lambda task: loaded.append(task) or Future())
+    own.warm_up(3600)
+    timer = own._timer
+    own.close()
+    timer.join(10)
+    assert not timer.is_alive()
+    assert loaded == []
