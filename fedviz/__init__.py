@@ -18,6 +18,7 @@ from fedviz._version import __version__
 
 if TYPE_CHECKING:
     from fedviz.aggregation.average import average
+    from fedviz.analysis.before_after import HeatmapView
     from fedviz.analysis.check import check
     from fedviz.analysis.check_report import group_by_pattern
     from fedviz.comparison import Candidate, compare
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fedviz.exporters import export_weights
     from fedviz.generation import GenerateRequest, generate, synthesize
     from fedviz.importing import import_clients, proposed_clients
+    from fedviz.pictures import heatmap
     from fedviz.repair import apply_repairs, preview, repair_plan
     from fedviz.report import write_report
     from fedviz.signature import Signature, TensorSpec, compare_signatures
@@ -38,6 +40,7 @@ __all__ = [
     "ClientEntry",
     "FedvizError",
     "GenerateRequest",
+    "HeatmapView",
     "Signature",
     "TensorSpec",
     "WeightDataset",
@@ -54,6 +57,7 @@ __all__ = [
     "extract_weights",
     "generate",
     "group_by_pattern",
+    "heatmap",
     "import_clients",
     "open",
     "parse_paste",
@@ -69,6 +73,7 @@ _HOMES = {
     "ClientEntry": "fedviz.writer",
     "FedvizError": "fedviz.errors",
     "GenerateRequest": "fedviz.generation",
+    "HeatmapView": "fedviz.analysis.before_after",
     "Signature": "fedviz.signature",
     "TensorSpec": "fedviz.signature",
     "WeightDataset": "fedviz.dataset",
@@ -84,6 +89,7 @@ _HOMES = {
     "extract_weights": "fedviz.training.keras_weights",
     "generate": "fedviz.generation",
     "group_by_pattern": "fedviz.analysis.check_report",
+    "heatmap": "fedviz.pictures",
     "import_clients": "fedviz.importing",
     "parse_paste": "fedviz.tff_types",
     "preview": "fedviz.repair",

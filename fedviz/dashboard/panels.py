@@ -18,7 +18,7 @@ from fedviz.dashboard.state import Selection
 from fedviz.figures.distributions import Distribution
 from fedviz.figures.heatmaps import HeatmapPanel
 from fedviz.figures.text import number, panel_title, signed
-from fedviz.figures.theme import client_colour
+from fedviz.pictures import heatmap_panels, panel_colour
 
 __all__ = [
     "Drawing",
@@ -147,28 +147,12 @@ def _plane(shape: tuple[int, ...]) -> Plane | None:
 
 def figures(view: BeforeAfter, drawing: Drawing, chosen: Selection) -> list[HeatmapPanel]:
     """The panels with their titles and colours."""
-    return [
-        HeatmapPanel(
-            title=panel_title(panel.role, panel.client),
-            colour=colour(panel, chosen),
-            matrix=panel.matrix,
-            histogram=panel.histogram,
-            subtitle=f"rms {number(panel.rms)}",
-            magnification=panel.magnification,
-            own_limit=panel.limit if panel.role == "spread" or not drawing.view.is_shared else None,
-            is_spread=panel.role == "spread",
-        )
-        for panel in view.panels
-    ]
+    return heatmap_panels(view, chosen.round, widgets.theme(), is_shared=drawing.view.is_shared)
 
 
 def colour(panel: PanelValues, chosen: Selection) -> str:
     """The colour that stands for whose values a panel shows."""
-    theme = widgets.theme()
-    if panel.client:
-        ids = [record.id for record in chosen.round.records]
-        return client_colour(theme, ids.index(panel.client))
-    return {"server": theme.server, "spread": theme.faint}.get(panel.role, theme.aggregate)
+    return panel_colour(panel, chosen.round, widgets.theme())
 
 
 def distributions(view: BeforeAfter, chosen: Selection) -> list[Distribution]:

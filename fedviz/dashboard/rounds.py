@@ -16,10 +16,11 @@ from fedviz.analysis.round_courses import RoundCourses, foremost
 from fedviz.dashboard import cache, kept, state, widgets
 from fedviz.dashboard.state import Selection
 from fedviz.dataset import WeightDataset
-from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
+from fedviz.figures.heatmaps import heatmap_grid
 from fedviz.figures.round_figures import small_multiples, tensor_courses
 from fedviz.figures.rounds import accuracy_over_rounds
 from fedviz.figures.text import byte_size, counted, number
+from fedviz.pictures import heatmap_panels
 
 __all__ = [
     "asked_to_read",
@@ -141,17 +142,7 @@ def _pictures(chosen: Selection, shown: int) -> None:
             st.markdown(":gray[This round has neither a server model nor an aggregate.]")
             return
         theme = widgets.theme()
-        panels = [
-            HeatmapPanel(
-                panel.role.replace("-", " − "),
-                theme.server if panel.role == "server" else theme.aggregate,
-                panel.matrix,
-                panel.histogram,
-                f"rms {number(panel.rms)}",
-                panel.magnification,
-            )
-            for panel in view.panels
-        ]
+        panels = heatmap_panels(view, round_, theme)
         widgets.chart(heatmap_grid(panels, view.limit, view.layout, theme), "played", wide="mid")
 
 

@@ -9,19 +9,18 @@ from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from fedviz.analysis.before_after import PanelValues
 from fedviz.figures.averaging import (
     AggregateScore,
     accuracy_strip,
     distance_by_tensor,
     moved_by_tensor,
 )
-from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
+from fedviz.figures.heatmaps import heatmap_grid
 from fedviz.figures.rounds import accuracy_over_rounds
 from fedviz.figures.signature_matrix import signature_matrix_figure
 from fedviz.figures.signature_view import MatrixFilter, matrix_view
-from fedviz.figures.text import number, panel_title
-from fedviz.figures.theme import DARK, LIGHT, Theme, client_colour
+from fedviz.figures.theme import DARK, LIGHT, Theme
+from fedviz.pictures import heatmap_panels
 from fedviz.report.contents import ReportContents, TensorView
 
 __all__ = ["ReportPlot", "plots_of"]
@@ -199,17 +198,7 @@ def _heatmaps(contents: ReportContents, view: TensorView, position: int) -> Repo
     values = view.values
 
     def draw(theme: Theme) -> go.Figure:
-        panels = [
-            HeatmapPanel(
-                title=panel_title(panel.role, panel.client),
-                colour=_panel_colour(panel, contents, theme),
-                matrix=panel.matrix,
-                histogram=panel.histogram,
-                subtitle=f"rms {number(panel.rms)}",
-                magnification=panel.magnification,
-            )
-            for panel in values.panels
-        ]
+        panels = heatmap_panels(values, contents.round, theme)
         figure = heatmap_grid(panels, values.limit, values.layout, theme)
         return figure.update_layout(dragmode=False)
 
@@ -229,10 +218,3 @@ def _heatmaps(contents: ReportContents, view: TensorView, position: int) -> Repo
         draw,
         "wide",
     )
-
-
-def _panel_colour(panel: PanelValues, contents: ReportContents, theme: Theme) -> str:
-    if panel.client:
-        ids = [record.id for record in contents.round.records]
-        return client_colour(theme, ids.index(panel.client))
-    return theme.server if panel.role == "server" else theme.aggregate
