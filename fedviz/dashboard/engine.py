@@ -11,6 +11,8 @@ This module knows no Streamlit; the engine's process imports it.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib
 import itertools
 import json
 import os
@@ -39,6 +41,7 @@ Task = Callable[..., Any]
 
 # What a page takes to be painted, and some more.
 _UNTIL_PAINTED_SECONDS = 2.0
+_LOADING_NICENESS = 10
 """A function of a module, called in the engine with ``folder`` and ``progress`` besides its own
 arguments: the job's folder, where it may leave files, and the callback that it reports to."""
 
@@ -286,11 +289,21 @@ def _leave(parent: int, folder: Path, seconds: float | None = None) -> None:
 
 def _load_tensorflow() -> bool:
     """Start TFF's worker; whether it is isolated."""
-    import fedviz.training.federated
+    loading = threading.Thread(target=_import_tensorflow)
+    loading.start()
+    loading.join()
     from fedviz.aggregation import context
 
-    del fedviz
     return context.worker().isolated
+
+
+def _import_tensorflow() -> None:
+    """Import it while nothing else wants the processor: somebody looks at pages meanwhile."""
+    # On Linux a thread has a niceness of its own. Jobs, and the worker, keep that of the process.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+    # What fails here fails again in the job that needs it, and is reported there.
+    with contextlib.suppress(Exception):
+        importlib.import_module("fedviz.training.federated")
 
 
 def _run(task: Task, arguments: tuple[Any, ...], folder: Path) -> Any:
