@@ -6,7 +6,9 @@ client by client and is atomic: a reader sees the old file or the new one, never
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ __all__ = [
     "StackedTensor",
     "WeightDataset",
     "WeightMap",
+    "opened_dataset",
 ]
 
 
@@ -549,3 +552,13 @@ class WeightDataset:
 def _injected_fault(row: Mapping[str, Any]) -> InjectedFault:
     tensors = tuple(row["tensors"].split("\n")) if row["tensors"] else ()
     return InjectedFault(row["client"], FaultKind(row["kind"]), row["argument"], tensors)
+
+
+@contextlib.contextmanager
+def opened_dataset(dataset: WeightDataset | str | os.PathLike[str]) -> Iterator[WeightDataset]:
+    """The dataset itself, or one that is opened here and closed afterwards."""
+    if isinstance(dataset, WeightDataset):
+        yield dataset
+    else:
+        with WeightDataset.open(os.fspath(dataset)) as opened:
+            yield opened

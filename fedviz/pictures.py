@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import plotly.graph_objects as go
 
 from fedviz.analysis.before_after import BeforeAfter, HeatmapView, PanelValues, before_after
-from fedviz.dataset import Round, WeightDataset
+from fedviz.dataset import Round, WeightDataset, opened_dataset
 from fedviz.errors import CohortError, InvalidArgumentError, UnknownNameError, located
 from fedviz.figures.heatmaps import HeatmapPanel, heatmap_grid
 from fedviz.figures.text import number, panel_title
@@ -74,7 +73,7 @@ def heatmap(
     """
     if theme not in _THEMES:
         raise InvalidArgumentError(f"theme: expected light or dark, found {theme}.")
-    with _opened(dataset) as opened:
+    with opened_dataset(dataset) as opened:
         chosen = opened.round(round)
         _check_names(chosen, tensor, aggregate)
         values = before_after(
@@ -158,12 +157,3 @@ def _pair(clients: Sequence[str], round_: Round) -> tuple[str, str]:
             )
         )
     return ids[0], ids[-1]
-
-
-@contextlib.contextmanager
-def _opened(dataset: WeightDataset | str | os.PathLike[str]) -> Iterator[WeightDataset]:
-    if isinstance(dataset, WeightDataset):
-        yield dataset
-    else:
-        with WeightDataset(os.fspath(dataset)) as opened:
-            yield opened

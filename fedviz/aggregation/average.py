@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from fedviz.aggregation.cohort import Cohort, Divergent, validated_cohort
 from fedviz.aggregation.integers import INTEGER_POLICIES, integer_tensors
 from fedviz.aggregation.machines import listed_workers
 from fedviz.aggregation.mappable import needs_copy
-from fedviz.dataset import WeightDataset
+from fedviz.dataset import WeightDataset, opened_dataset
 from fedviz.errors import EngineError, InvalidArgumentError, located
 from fedviz.progress import Progress, ProgressCallback, silent
 from fedviz.signature import TensorSpec
@@ -143,7 +142,7 @@ def average(
     rule = known_aggregator(aggregator)
     settings = rule.checked(parameters or {})
     _check_choices(rule, integers, history)
-    with _opened(dataset) as opened:
+    with opened_dataset(dataset) as opened:
         cohort = validated_cohort(opened.round(round), weighting, divergent)
         rule.check_cohort(cohort, settings)
         earlier = _earlier(cohort, weighting, divergent) if history else ()
@@ -244,13 +243,3 @@ def _engine_description(rule: Aggregator) -> str:
     from fedviz.aggregation import context
 
     return context.worker().description
-
-
-@contextlib.contextmanager
-def _opened(dataset: WeightDataset | str | os.PathLike[str]) -> Iterator[WeightDataset]:
-    """The dataset itself, or one that is opened here and closed afterwards."""
-    if isinstance(dataset, WeightDataset):
-        yield dataset
-    else:
-        with WeightDataset.open(os.fspath(dataset)) as opened:
-            yield opened
