@@ -225,11 +225,14 @@ def compared(
     *,
     are_clients_read: bool,
 ) -> aggregates.AggregateComparison:
-    """The aggregates of a round; ``fresh`` is the file of one that is not saved yet."""
+    """The aggregates of a round; ``fresh`` is the file of one that is not saved yet.
+
+    ``are_clients_read`` says for the cache whether there is a summary, which is no key.
+    """
+    del are_clients_read
     unsaved = unsaved_aggregate(fresh) if fresh else None
     looked_at = unsaved or (round_.aggregates[aggregate] if aggregate else None)
-    summary = _summary if are_clients_read else None
-    return aggregates.compare_aggregates(round_, looked_at, unsaved, summary)
+    return aggregates.compare_aggregates(round_, looked_at, unsaved, _summary)
 
 
 def unsaved_aggregate(fresh: FileIdentity) -> Aggregate:

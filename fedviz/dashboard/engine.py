@@ -38,12 +38,12 @@ from fedviz.progress import Progress, ProgressCallback
 __all__ = ["Engine", "Job", "JobState"]
 
 Task = Callable[..., Any]
+"""A function of a module, called in the engine with ``folder`` and ``progress`` besides its own
+arguments: the job's folder, where it may leave files, and the callback that it reports to."""
 
 # What a page takes to be painted, and some more.
 _UNTIL_PAINTED_SECONDS = 2.0
 _LOADING_NICENESS = 10
-"""A function of a module, called in the engine with ``folder`` and ``progress`` besides its own
-arguments: the job's folder, where it may leave files, and the callback that it reports to."""
 
 
 class JobState(StrEnum):
@@ -190,8 +190,10 @@ class Engine:
             threading._register_atexit(self._timer.cancel)  # type: ignore[attr-defined]
 
     def _load(self) -> None:
-        self._warmth = self._call(_load_tensorflow)
-        self._timer = None
+        try:
+            self._warmth = self._call(_load_tensorflow)
+        finally:
+            self._timer = None
 
     @property
     def warm(self) -> bool:
