@@ -183,7 +183,7 @@ def _course(
     is_known = bool(np.isfinite(shown.values).any())
     if is_known and shown.band is not None:
         note += (
-            f" Lines: the {len(shown.names)} of {len(lines.names):,} that reach highest, and the "
+            f" Lines: {len(shown.names)} of {len(lines.names):,}, those that reach highest and the "
             "selected one; grey: between the 5th and 95th percentile of all."
         )
     widgets.section(title, note)
