@@ -1,20 +1,25 @@
 """The rules beyond TFF, next to NumPy on an array that is in memory.
 
-Ours read a mapped file in blocks. NumPy's trimmed mean is a `np.partition` and a mean. Memory is
+Ours read the file of a dataset in blocks. NumPy's trimmed mean is a `np.partition` and a mean. Memory is
 what NumPy allocated at most. The Gram matrix, which Krum, Bulyan and the geometric median rest on,
 is next to `X @ X.T` in float32.
 """
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.datasets import model_of, write_dataset
 from benchmarks.timing import Goal, Row, median_seconds, seconds
 from fedviz.analysis.gram import gram_matrix
+from fedviz.analysis.stacks import Stacks
+from fedviz.analysis.stored import stacks_of_round
+from fedviz.dataset import WeightDataset
 from fedviz.robust import aggregate
 
 REPEATS = 10
@@ -25,38 +30,41 @@ GRAM_COLUMNS = 1_660_000
 
 def measure(folder: Path) -> Iterator[Row | Goal]:
     """Order statistics, then what rests on inner products."""
-    stack = mapped(folder / "rules.bin", CLIENTS, COLUMNS)
-    yield from order_statistics(stack)
     weights = np.ones(CLIENTS)
-    for name in ("krum", "bulyan", "geometric-median"):
-        yield Row(
-            f"{CLIENTS} × {COLUMNS:,}: {name}",
-            seconds(lambda n=name: aggregate(n, {"x": stack}, weights)),
-        )
-    yield from gram(folder)
+    with stored(folder / "rules.h5", COLUMNS) as (stacks, values):
+        yield from order_statistics(stacks, values)
+        for name in ("krum", "bulyan", "geometric-median"):
+            yield Row(
+                f"{CLIENTS} × {COLUMNS:,}: {name}",
+                seconds(lambda n=name: aggregate(n, stacks, weights)),
+            )
+    with stored(folder / "gram.h5", GRAM_COLUMNS) as (stacks, values):
+        yield from gram(stacks, values)
 
 
-def mapped(path: Path, num_clients: int, num_columns: int) -> np.ndarray:
-    """A file of normal float32 values, as it is mapped."""
-    rng = np.random.default_rng(0)
-    with path.open("wb") as file:
-        for _ in range(num_clients):
-            rng.standard_normal(num_columns, dtype=np.float32).tofile(file)
-    return np.memmap(path, "f4", "r", shape=(num_clients, num_columns))
+@contextlib.contextmanager
+def stored(path: Path, num_columns: int) -> Iterator[tuple[Stacks, np.ndarray]]:
+    """The stacks of a new dataset of one tensor, and its values in memory."""
+    write_dataset(path, model_of(1, num_columns), CLIENTS)
+    with WeightDataset(path) as dataset:
+        round_ = dataset.round()
+        (name,) = dataset.signature.names
+        with stacks_of_round(round_, [name]) as stacks:
+            yield stacks, round_.read_stack(name)
 
 
-def order_statistics(stack: np.ndarray) -> Iterator[Row | Goal]:
+def order_statistics(stacks: Stacks, values: np.ndarray) -> Iterator[Row | Goal]:
     """Median and trimmed mean next to NumPy's."""
-    values, weights, k = np.array(stack), np.ones(len(stack)), len(stack) // 10
+    weights, k = np.ones(len(values)), len(values) // 10
 
     def trimmed() -> np.ndarray:
         return np.partition(values, (k, len(values) - k - 1), axis=0)[k:-k].mean(axis=0)
 
     for name, numpys in (("median", lambda: np.median(values, axis=0)), ("trimmed-mean", trimmed)):
-        ours: Callable[[], object] = lambda n=name: aggregate(n, {"x": stack}, weights)  # noqa: E731
+        ours: Callable[[], object] = lambda n=name: aggregate(n, stacks, weights)  # noqa: E731
         times = median_seconds({"ours": ours, "numpy": numpys}, REPEATS)
         held = peak_bytes(ours)
-        size = f"{len(stack)} × {stack.shape[1]:,}"
+        size = f"{len(values)} × {values.shape[1]:,}"
         yield Row(
             f"{size}: NumPy, {name} in memory", times["numpy"], f"{values.nbytes / 1e6:.0f} MB"
         )
@@ -69,15 +77,14 @@ def order_statistics(stack: np.ndarray) -> Iterator[Row | Goal]:
         )
 
 
-def gram(folder: Path) -> Iterator[Row | Goal]:
+def gram(stacks: Stacks, values: np.ndarray) -> Iterator[Row | Goal]:
     """The Gram matrix of updates, with float64 sums."""
-    stack = mapped(folder / "rules.bin", CLIENTS, GRAM_COLUMNS)
-    values, server = np.array(stack), {"x": np.array(stack[0])}
+    server = dict.fromkeys(stacks, values[0])
     times = median_seconds(
         {
             "numpy": lambda: values @ values.T,
-            "weights": lambda: gram_matrix({"x": stack}, None),
-            "updates": lambda: gram_matrix({"x": stack}, server),
+            "weights": lambda: gram_matrix(stacks, None),
+            "updates": lambda: gram_matrix(stacks, server),
         },
         REPEATS,
     )

@@ -13,8 +13,8 @@ import numpy as np
 from fedviz.aggregation.aggregators import known_aggregator
 from fedviz.aggregation.average import AverageResult, average
 from fedviz.aggregation.cohort import WEIGHTINGS, Cohort, Divergent, validated_cohort
-from fedviz.aggregation.mappable import mappable, mapped_stacks
 from fedviz.analysis.gram import gram_matrix, leave_one_out_influence, pairwise_distances
+from fedviz.analysis.stored import stacks_of_round
 from fedviz.dataset import WeightDataset
 from fedviz.describe import table_text
 from fedviz.errors import FedvizError, InvalidArgumentError, JobCancelledError, UnknownNameError
@@ -339,15 +339,14 @@ def _server_distances(cohort: Cohort, models: Sequence[Mapping[str, np.ndarray]]
 
 
 def _influence(cohort: Cohort, progress: ProgressCallback) -> np.ndarray:
-    floats = [spec for spec in cohort.round.dataset.signature if spec.is_float]
-    with mappable(cohort, progress) as mapped:
-        stacks = mapped_stacks(mapped.round, floats)
-        server = mapped.round.server
+    floats = [spec.name for spec in cohort.round.dataset.signature if spec.is_float]
+    server = cohort.round.server
+    with stacks_of_round(cohort.round, floats, progress) as stacks:
         if server is None:
             # Seen from the origin, the distances between alike models would drown.
             gram = pairwise_distances(stacks, progress=progress).gram
         else:
-            centre = {spec.name: server[spec.name] for spec in floats}
+            centre = {name: server[name] for name in floats}
             gram = gram_matrix(stacks, centre, per_tensor=False, progress=progress).total
     return leave_one_out_influence(gram, cohort.weights)
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from fedviz import hdf5_format as layout
-from fedviz.errors import UnknownNameError, located
+from fedviz.errors import StorageError, UnknownNameError, located, storage_errors
 from fedviz.records import ClientRecord, FaultKind, InjectedFault, Metric
 from fedviz.signature import Signature, TensorSpec
 
@@ -497,6 +497,21 @@ class WeightDataset:
         raise UnknownNameError(
             located(f"there is no round {number}; the dataset has {known}", file=self.path)
         )
+
+    def check_unchanged(self) -> None:
+        """Refuse a file that is not the one that was opened, or not in the state it was in.
+
+        Raises
+        ------
+        StorageError
+            It is gone or was replaced.
+        """
+        with storage_errors(self.path, "read"):
+            identity = FileIdentity.of(self.path)
+        if identity != self.identity:
+            raise StorageError(
+                located("the file was replaced since it was opened; open it again", file=self.path)
+            )
 
     @property
     def client_ids(self) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from fedviz.aggregation.machines import (
     engine_of,
     listed_workers,
 )
-from fedviz.aggregation.mappable import check_unchanged, mappable, mapped_stacks, needs_copy
+from fedviz.aggregation.mappable import mappable, needs_copy
 from fedviz.aggregation.tff_aggregators import TFF_AGGREGATORS, TffAggregator
+from fedviz.analysis.stored import stacks_of_round
 from fedviz.dataset import Round
 from fedviz.errors import CohortError, UnknownNameError, located
 from fedviz.parameters import Rule
@@ -152,7 +153,7 @@ def _mean(
     with mappable(cohort, progress) as mapped:
         tensors = mapped_tensors(mapped.round, specs)
         means = federated_mean_of_rows(tensors, cohort.weights, progress=report)
-        check_unchanged(mapped.round)
+        mapped.round.dataset.check_unchanged()
     progress(Progress(len(specs), len(specs), "averaged"))
     return {spec.name: mean for spec, mean in zip(specs, means, strict=True)}
 
@@ -179,7 +180,7 @@ def _mean_on_machines(
         )
     tensors = mapped_tensors(cohort.round, specs)
     means, dealt = federated_mean_on_machines(tensors, cohort.weights, workers, report)
-    check_unchanged(cohort.round)
+    cohort.round.dataset.check_unchanged()
     for loss in dealt.losses():
         warnings.warn(f"lost TFF worker {loss}.", LostWorkerWarning, stacklevel=2)
     return Aggregation(
@@ -202,21 +203,24 @@ def _by_tff(row: TffAggregator, request: Request) -> Aggregation:
             rounds, request.specs, row, request.parameters, request.progress
         )
         for each in mapped:
-            check_unchanged(each.round)
+            each.round.dataset.check_unchanged()
     return Aggregation(tensors, measurements)
 
 
 def _by_rule(rule: RobustRule, request: Request) -> Aggregation:
-    with mappable(request.cohort, request.progress) as cohort:
+    names = [spec.name for spec in request.specs]
+    with (
+        mappable(request.cohort, request.progress) as cohort,
+        stacks_of_round(cohort.round, names) as stacks,
+    ):
         result = apply_rule(
             rule.name,
-            mapped_stacks(cohort.round, request.specs),
+            stacks,
             cohort.weights,
             cohort.round.server,
             request.parameters,
             request.progress,
         )
-        check_unchanged(cohort.round)
     return Aggregation(result.tensors, _by_id(result.measurements, cohort.ids))
 
 

@@ -10,19 +10,17 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from fedviz.aggregation.cohort import Cohort
-from fedviz.dataset import FileIdentity, Round, WeightDataset
-from fedviz.errors import StorageError, located, storage_errors
+from fedviz.dataset import Round, WeightDataset
+from fedviz.errors import StorageError, located
 from fedviz.progress import Progress, ProgressCallback, silent
 from fedviz.signature import TensorSpec
 from fedviz.writer import ClientEntry, WeightDatasetWriter
 
-__all__ = ["check_unchanged", "is_mappable", "mappable", "mapped_stacks", "needs_copy"]
+__all__ = ["is_mappable", "mappable", "needs_copy"]
 
 # What TensorFlow aligns its own buffers to. Where a slice of a mapped file is aligned so, it is
 # used where it lies; elsewhere TensorFlow copies all of it first.
@@ -34,51 +32,6 @@ def is_mappable(round_: Round, spec: TensorSpec) -> bool:
     stack = round_.stack(spec.name)
     # A tensor without values lies nowhere, and there is nothing to map.
     return 0 in stack.shape or (stack.offset is not None and not stack.offset % ALIGNMENT_BYTES)
-
-
-def check_unchanged(round_: Round) -> FileIdentity:
-    """The identity of a round's file.
-
-    Raises
-    ------
-    StorageError
-        The file is gone, or is not the one that the dataset was opened from.
-    """
-    path = round_.dataset.path
-    with storage_errors(path, "read"):
-        identity = FileIdentity.of(path)
-    if identity != round_.dataset.identity:
-        raise StorageError(
-            located("the file was replaced since it was opened; open it again", file=path)
-        )
-    return identity
-
-
-def mapped_stacks(round_: Round, specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
-    """Tensors of all conforming clients, mapped and not read.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (clients, …)
-        In the tensors' dtypes, not to be written to.
-
-    Raises
-    ------
-    StorageError
-        The file is gone or was replaced.
-    """
-    check_unchanged(round_)
-    stacks: dict[str, np.ndarray] = {}
-    for spec in specs:
-        stack = round_.stack(spec.name)
-        if 0 in stack.shape or stack.offset is None:
-            stacks[spec.name] = round_.read_stack(spec.name)
-        else:
-            with storage_errors(stack.path, "read"):
-                stacks[spec.name] = np.memmap(
-                    stack.path, stack.dtype, "r", stack.offset, stack.shape
-                )
-    return stacks
 
 
 def needs_copy(cohort: Cohort) -> bool:

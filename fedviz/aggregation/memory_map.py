@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from fedviz.aggregation.mappable import ALIGNMENT_BYTES, check_unchanged, is_mappable
+from fedviz.aggregation.mappable import ALIGNMENT_BYTES, is_mappable
 from fedviz.dataset import Round
 from fedviz.errors import StorageError, located
 from fedviz.signature import TensorSpec
@@ -75,10 +75,10 @@ def mapped_tensor(round: Round, spec: TensorSpec) -> MappedTensor | None:
     StorageError
         The file is gone, or is not the one that the dataset was opened from.
     """
-    identity = check_unchanged(round)
+    round.dataset.check_unchanged()
     if not is_mappable(round, spec):
         return None
-    stack = round.stack(spec.name)
+    stack, identity = round.stack(spec.name), round.dataset.identity
     return MappedTensor(
         path=os.fsencode(os.path.realpath(stack.path)),
         file_bytes=identity.size,

@@ -13,8 +13,8 @@ import numpy as np
 
 from fedviz.analysis.gram import distances_to_mean
 from fedviz.analysis.inner_products import inner_products, product_bytes
-from fedviz.analysis.mapping import Stack, mapped_stacks
-from fedviz.analysis.stacks import BlockReports
+from fedviz.analysis.stacks import BlockReports, Stack, one_client, values_of_client
+from fedviz.analysis.stored import StackOf, stored_stacks
 from fedviz.dataset import Round, WeightDataset
 from fedviz.errors import CohortError, located
 from fedviz.progress import ProgressCallback, silent
@@ -118,8 +118,8 @@ def round_gram(round_: Round, progress: ProgressCallback = silent) -> RoundGram:
             )
         )
     from_server = _is_finite(round_, specs)
-    with mapped_stacks(round_.dataset, progress) as stack:
-        rows = {name: _rows_of(round_, name, stack) for name in specs}
+    with stored_stacks(round_.dataset, progress) as stack_of:
+        rows = {name: _rows_of(round_, name, stack_of) for name in specs}
         report = _reports(rows, "comparing the clients", progress)
         return _compared(round_, rows, from_server, report)
 
@@ -129,13 +129,13 @@ def _is_finite(round_: Round, tensors: Sequence[str]) -> bool:
     return server is not None and all(np.isfinite(server[t].astype("f8")).all() for t in tensors)
 
 
-def _rows_of(round_: Round, tensor: str, stack: Stack) -> list[np.ndarray]:
+def _rows_of(round_: Round, tensor: str, stack_of: StackOf) -> list[Stack]:
     models = [aggregate[tensor][None] for aggregate in round_.aggregates.values()]
-    return [stack(round_, tensor), *models]
+    return [stack_of(round_, tensor), *models]
 
 
 def _reports(
-    rows: Mapping[str, Sequence[np.ndarray]], message: str, progress: ProgressCallback
+    rows: Mapping[str, Sequence[Stack]], message: str, progress: ProgressCallback
 ) -> BlockReports:
     total = sum(product_bytes(pieces) for pieces in rows.values())
     return BlockReports(total, message, progress)
@@ -143,7 +143,7 @@ def _reports(
 
 def _compared(
     round_: Round,
-    rows: Mapping[str, list[np.ndarray]],
+    rows: Mapping[str, list[Stack]],
     from_server: bool,
     report: BlockReports,
 ) -> RoundGram:
@@ -177,13 +177,17 @@ def _compared(
 
 
 def _origin(
-    round_: Round, tensor: str, pieces: Sequence[np.ndarray], from_server: bool
+    round_: Round, tensor: str, pieces: Sequence[Stack], from_server: bool
 ) -> np.ndarray | None:
     """What is subtracted while products are made, so that they do not drown in what all share."""
     if from_server and round_.server is not None:
         return round_.server[tensor]
-    first = pieces[0]
-    return np.nan_to_num(first[0].astype("f8"), posinf=0, neginf=0) if len(first) else None
+    return _first_of(pieces[0]) if len(pieces[0]) else None
+
+
+def _first_of(stack: Stack) -> np.ndarray:
+    """The first client's values, float64; 0 where they are not finite."""
+    return np.nan_to_num(values_of_client(stack, 0).astype("f8"), posinf=0, neginf=0)
 
 
 def _finite_rows(gram: np.ndarray, num_clients: int) -> np.ndarray:
@@ -265,15 +269,15 @@ def path_gram(dataset: WeightDataset, progress: ProgressCallback = silent) -> Pa
     chosen = {r.number: _evenly(len(r.conforming), most) for r in rounds}
     tensors = [spec.name for spec in dataset.signature if spec.is_float]
     points = tuple(point for r in rounds for point in _points_of(r, chosen[r.number]))
-    with mapped_stacks(dataset, progress) as stack:
+    with stored_stacks(dataset, progress) as stack_of:
         rows = {
-            t: [p for r in rounds for p in _models(r, t, chosen[r.number], stack)] for t in tensors
+            t: [p for r in rounds for p in _models(r, t, chosen[r.number], stack_of)]
+            for t in tensors
         }
         report = _reports(rows, "placing all rounds in one space", progress)
         gram = np.zeros((len(points), len(points)))
         for pieces in rows.values():
-            origin = np.nan_to_num(pieces[0][0].astype("f8"), posinf=0, neginf=0)
-            gram += inner_products(pieces, origin, report)
+            gram += inner_products(pieces, _first_of(pieces[0]), report)
         report.end()
     fewer = max((len(r.conforming) - len(chosen[r.number]) for r in rounds), default=0)
     return PathGram(points, gram, (len(dataset.rounds) - len(rounds), fewer))
@@ -303,9 +307,8 @@ def _points_of(round_: Round, rows: Sequence[int]) -> list[Point]:
     return [*server, *clients, *(Point("aggregate", round_.number, a) for a in round_.aggregates)]
 
 
-def _models(round_: Round, tensor: str, rows: Sequence[int], stack: Stack) -> list[np.ndarray]:
-    whole = stack(round_, tensor)
-    # A slice stays mapped, where a list of rows would be read.
-    clients = [whole] if len(rows) == len(whole) else [whole[i : i + 1] for i in rows]
+def _models(round_: Round, tensor: str, rows: Sequence[int], stack_of: StackOf) -> list[Stack]:
+    whole = stack_of(round_, tensor)
+    clients = [whole] if len(rows) == len(whole) else [one_client(whole, i) for i in rows]
     server = [] if round_.server is None else [round_.server[tensor][None]]
     return [*server, *clients, *(a[tensor][None] for a in round_.aggregates.values())]

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedviz.analysis.inner_products import inner_products, product_bytes
-from fedviz.analysis.stacks import BlockReports, Stacks, block_width, column_blocks
+from fedviz.analysis.stacks import (
+    BlockReports,
+    Stack,
+    Stacks,
+    block_width,
+    client_bytes,
+    column_blocks,
+)
 from fedviz.errors import CohortError, InvalidArgumentError
 from fedviz.progress import ProgressCallback, silent
 
@@ -66,8 +73,8 @@ def gram_matrix(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (n, …)
-        float16, bfloat16, float32 or float64; in memory or mapped.
+    stacks : mapping of str to ndarray or StoredStack of shape (n, …)
+        float16, bfloat16, float32 or float64; in memory or in a file.
     centre : mapping of str to ndarray, optional
         What is subtracted from each client, such as the server model; nothing by default.
         It is rounded to the precision of the products, which a server model survives unchanged.
@@ -127,8 +134,8 @@ def pairwise_distances(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
-        float16, bfloat16, float32 or float64; in memory or mapped. Read twice.
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
+        float16, bfloat16, float32 or float64; in memory or in a file. Read twice.
     rows : ndarray of shape (n,), int, optional
         Which clients; all by default.
     progress : callable, optional
@@ -170,12 +177,12 @@ def _num_clients(stacks: Stacks) -> int:
 def _reports(
     stacks: Stacks, num_rows: int, passes: int, progress: ProgressCallback
 ) -> BlockReports:
-    total = passes * sum(num_rows * stack[:1].nbytes for stack in stacks.values())
+    total = passes * sum(num_rows * client_bytes(stack) for stack in stacks.values())
     return BlockReports(total, "comparing the clients", progress)
 
 
 def _blocks(
-    stack: np.ndarray, rows: np.ndarray, report: BlockReports
+    stack: Stack, rows: np.ndarray, report: BlockReports
 ) -> Iterator[tuple[slice, np.ndarray]]:
     for columns, block in column_blocks(stack, rows, block_width(len(rows), _WIDTH)):
         report.before(block.nbytes)

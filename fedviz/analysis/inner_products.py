@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from fedviz.analysis.stacks import BlockReports, block_width, num_columns
+from fedviz.analysis.stacks import BlockReports, Stack, block_width, num_columns
+from fedviz.analysis.stored import StoredStack
 
 __all__ = ["inner_products", "precision_of", "product_bytes"]
 
@@ -24,19 +26,19 @@ _MOST_SHARED = 1024
 _limited = threading.Lock()
 
 
-def precision_of(pieces: Sequence[np.ndarray]) -> np.dtype:
+def precision_of(pieces: Sequence[Stack]) -> np.dtype:
     """The precision in which blocks are multiplied: float64 where a piece is, float32 elsewhere."""
     return np.dtype("f8" if any(piece.dtype == np.float64 for piece in pieces) else "f4")
 
 
-def product_bytes(pieces: Sequence[np.ndarray]) -> int:
+def product_bytes(pieces: Sequence[Stack]) -> int:
     """Bytes of all rows in the precision of the products: what :func:`inner_products` reports."""
     rows = sum(len(piece) for piece in pieces)
     return rows * num_columns(pieces[0]) * precision_of(pieces).itemsize
 
 
 def inner_products(
-    pieces: Sequence[np.ndarray], origin: np.ndarray | None, report: BlockReports
+    pieces: Sequence[Stack], origin: np.ndarray | None, report: BlockReports
 ) -> np.ndarray:
     """⟨x_i − o, x_j − o⟩ of all rows of the pieces, one after the other.
 
@@ -47,8 +49,8 @@ def inner_products(
 
     Parameters
     ----------
-    pieces : sequence of ndarray of shape (rows, …)
-        float16, bfloat16, float32 or float64, in memory or mapped; of one shape but for the rows.
+    pieces : sequence of ndarray or StoredStack of shape (rows, …)
+        float16, bfloat16, float32 or float64; of one shape but for the rows.
     origin : ndarray of shape (…), optional
         Rounded to the precision of the products, which a server model survives unchanged.
     report : BlockReports
@@ -91,19 +93,23 @@ def _blas() -> ThreadpoolController:
 class _Rows:
     """All rows that are multiplied with each other, and how their columns are cut."""
 
-    def __init__(self, pieces: Sequence[np.ndarray], origin: np.ndarray | None) -> None:
+    def __init__(self, pieces: Sequence[Stack], origin: np.ndarray | None) -> None:
         self.count, self.size = sum(len(piece) for piece in pieces), num_columns(pieces[0])
         self.precision = precision_of(pieces)
-        self.flat = [piece.reshape(len(piece), self.size) for piece in pieces]
+        self.pieces = [
+            piece if isinstance(piece, StoredStack) else piece.reshape(len(piece), self.size)
+            for piece in pieces
+        ]
         self.centre = (
             None if origin is None else np.asarray(origin).reshape(-1).astype(self.precision)
         )
 
     @property
-    def lie_together(self) -> bool:
-        """Whether they can be multiplied where they are."""
-        is_one = len(self.flat) == 1 and self.flat[0].dtype == self.precision
-        return is_one and self.centre is None
+    def in_place(self) -> np.ndarray | None:
+        """All rows, where they can be multiplied as they are."""
+        first = self.pieces[0]
+        is_one = len(self.pieces) == 1 and self.centre is None and first.dtype == self.precision
+        return first if is_one and not isinstance(first, StoredStack) else None
 
     @property
     def most_hands(self) -> int:
@@ -115,7 +121,8 @@ class _Rows:
 
     def width_for(self, hands: int) -> int:
         """Columns of a block, so that all hands' buffers are bounded."""
-        return max(1, min(self.size, block_width(self.count * hands, _WIDTH)))
+        width = block_width(self.count * hands, _WIDTH, self.precision.itemsize)
+        return max(1, min(self.size, width))
 
     def blocks(self, hands: int) -> Iterator[slice]:
         """The columns of each block, where so many are multiplied at once."""
@@ -159,7 +166,8 @@ class _Sum:
 
     def __init__(self, rows: _Rows, width: int) -> None:
         self._rows = rows
-        self._buffer = np.empty(0 if rows.lie_together else rows.count * width, rows.precision)
+        is_copied = rows.in_place is None
+        self._buffer = np.empty(rows.count * width if is_copied else 0, rows.precision)
         self.total = np.zeros((rows.count, rows.count))
 
     def add(self, columns: slice) -> None:
@@ -170,25 +178,29 @@ class _Sum:
 
     def _gathered(self, columns: slice) -> np.ndarray:
         rows = self._rows
-        if rows.lie_together:
-            return rows.flat[0][:, columns]
-        length = rows.count * (columns.stop - columns.start)
-        values = self._buffer[:length].reshape(rows.count, -1)
-        _gather(values, rows.flat, rows.centre, columns)
+        if rows.in_place is not None:
+            return rows.in_place[:, columns]
+        shape = rows.count, columns.stop - columns.start
+        values = self._buffer[: math.prod(shape)].reshape(shape)
+        first = 0
+        for piece in rows.pieces:
+            _copy_columns(piece, columns, values[first : first + len(piece)])
+            first += len(piece)
+        if rows.centre is not None:
+            values -= rows.centre[columns]
         return values
 
 
-def _gather(
-    values: np.ndarray, flat: Sequence[np.ndarray], centre: np.ndarray | None, columns: slice
-) -> None:
-    first = 0
-    for piece in flat:
-        rows = values[first : first + len(piece)]
-        if centre is None:
-            rows[...] = piece[:, columns]
-        else:
-            np.subtract(piece[:, columns], centre[columns], out=rows, dtype=values.dtype)
-        first += len(piece)
+def _copy_columns(piece: Stack, columns: slice, values: np.ndarray) -> None:
+    """Write some columns of all rows of a piece into values of the same shape."""
+    if not isinstance(piece, StoredStack):
+        values[...] = piece[:, columns]
+        return
+    is_same = piece.dtype == values.dtype
+    read = values if is_same else np.empty(values.shape, piece.dtype)
+    piece.read(np.arange(len(piece)), columns, read)
+    if not is_same:
+        values[...] = read
 
 
 def _product(values: np.ndarray) -> np.ndarray:

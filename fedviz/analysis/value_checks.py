@@ -14,8 +14,8 @@ from io import FileIO
 import numpy as np
 
 from fedviz.analysis.blocks import client_blocks
+from fedviz.analysis.stored import cut_short
 from fedviz.dataset import FileIdentity, Round
-from fedviz.errors import StorageError, located
 from fedviz.signature import NonFiniteCount, TensorSpec, ValueEvidence
 from fedviz.signature.names import is_batch_statistic
 
@@ -152,15 +152,8 @@ def _chunks(round_: Round, spec: TensorSpec) -> Iterator[tuple[int, np.ndarray]]
         for start in range(0, num_values, _CHUNK_VALUES):
             chunk = buffer[: num_values - start]
             if file.readinto(chunk.view(np.uint8).data) < chunk.nbytes:
-                raise _cut_short(round_, spec)
+                raise cut_short(round_, spec.name)
             yield start, chunk
-
-
-def _cut_short(round_: Round, spec: TensorSpec) -> StorageError:
-    problem = "the file became shorter while it was read; copy it again and open it anew"
-    return StorageError(
-        located(problem, file=round_.dataset.path, round=round_.number, tensor=spec.name)
-    )
 
 
 def _is_state_of(file: FileIO, identity: FileIdentity) -> bool:

@@ -124,8 +124,7 @@ class Job:
         except BrokenProcessPool as error:
             raise EngineError(
                 f"{self.title}: the engine process ended unexpectedly, most likely for want of "
-                "memory, or because its file was cut short. It has been started again; try a "
-                "smaller cohort or model, or open the file again."
+                "memory. It has been started again; try a smaller cohort or model."
             ) from error
         except FedvizError:
             raise

@@ -1,6 +1,6 @@
 """Rules that turn clients' weights into one model, beyond those of TensorFlow Federated.
 
-All are functions of arrays, in memory or mapped from a file, and read them in blocks: what they
+All are functions of arrays, in memory or in a file, and read them in blocks: what they
 hold at once is a block, the model and, where clients are compared, a number for each pair of them.
 """
 

@@ -44,7 +44,7 @@ def bulyan(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray, optional
     progress : callable, optional

@@ -11,8 +11,10 @@ import numpy as np
 
 from fedviz.analysis.stacks import (
     BlockReports,
+    Stack,
     Stacks,
     block_width,
+    client_bytes,
     column_blocks,
     num_columns,
 )
@@ -58,7 +60,7 @@ class Clients:
 
     Attributes
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     rows : ndarray of shape (n,), int64
         Which of the stacks' rows take part.
     weights : ndarray of shape (n,), float64
@@ -128,7 +130,7 @@ def shares_of(weights: np.ndarray) -> np.ndarray:
     return np.asarray(scaled / scaled.sum())
 
 
-def _check_stack(name: str, stack: np.ndarray, num_clients: int) -> None:
+def _check_stack(name: str, stack: Stack, num_clients: int) -> None:
     if stack.ndim == 0 or len(stack) != num_clients:
         message = f"expected {num_clients} clients, found the shape {list(stack.shape)}"
         raise SignatureError(located(message, tensor=name))
@@ -137,7 +139,7 @@ def _check_stack(name: str, stack: np.ndarray, num_clients: int) -> None:
         raise SignatureError(located(message, tensor=name))
 
 
-def _check_server(name: str, stack: np.ndarray, server: Mapping[str, np.ndarray]) -> None:
+def _check_server(name: str, stack: Stack, server: Mapping[str, np.ndarray]) -> None:
     found = list(np.shape(server[name])) if name in server else "nothing"
     if found != list(stack.shape[1:]):
         message = f"expected {list(stack.shape[1:])} in the server model, found {found}"
@@ -202,7 +204,7 @@ def blocks(
     """
     rows = clients.rows if rows is None else rows
     width = block_width(len(rows), widest)
-    total = sum(len(rows) * stack[:1].nbytes for stack in clients.stacks.values())
+    total = sum(len(rows) * client_bytes(stack) for stack in clients.stacks.values())
     reports = BlockReports(total, message, progress)
     for name, stack in clients.stacks.items():
         server = None if clients.server is None else np.asarray(clients.server[name]).reshape(-1)

@@ -50,7 +50,7 @@ def norm_bounded_mean(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
         Clients of weight 0 take no part, in the median of norms neither.
     server : mapping of str to ndarray

@@ -66,7 +66,7 @@ def geometric_median(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
         Clients of weight 0 take no part.
     server : mapping of str to ndarray, optional

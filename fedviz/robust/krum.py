@@ -59,7 +59,7 @@ def krum(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray, optional
     progress : callable, optional
@@ -98,7 +98,7 @@ def multi_krum(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray, optional
     progress : callable, optional

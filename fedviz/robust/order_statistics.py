@@ -40,8 +40,8 @@ def median(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
-        float16, bfloat16, float32 or float64; in memory or mapped.
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
+        float16, bfloat16, float32 or float64; in memory or in a file.
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray, optional
     progress : callable, optional
@@ -77,7 +77,7 @@ def trimmed_mean(
 
     Parameters
     ----------
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray, optional
     progress : callable, optional

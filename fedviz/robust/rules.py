@@ -247,8 +247,8 @@ def aggregate(
     ----------
     name : str
         A key of :data:`RULES`.
-    stacks : mapping of str to ndarray of shape (clients, …)
-        float16, bfloat16, float32 or float64; in memory or mapped, never loaded whole.
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
+        float16, bfloat16, float32 or float64; in memory or in a file, never loaded whole.
     weights : ndarray of shape (clients,), float64
         Clients of weight 0 take no part.
     server : mapping of str to ndarray, optional

@@ -330,7 +330,7 @@ def first_server_update(
     Parameters
     ----------
     kind : {"fedavgm", "fedadam", "fedyogi"}
-    stacks : mapping of str to ndarray of shape (clients, …)
+    stacks : mapping of str to ndarray or StoredStack of shape (clients, …)
     weights : ndarray of shape (clients,), float64
     server : mapping of str to ndarray
     progress : callable, optional
