@@ -1,6 +1,6 @@
 """The rules beyond TFF, next to NumPy on an array that is in memory.
 
-Ours read the file of a dataset in blocks. NumPy's trimmed mean is a `np.partition` and a mean. Memory is
+Ours read a dataset's file in blocks. NumPy's trimmed mean is a `np.partition` and a mean. Memory is
 what NumPy allocated at most. The Gram matrix, which Krum, Bulyan and the geometric median rest on,
 is next to `X @ X.T` in float32.
 """
