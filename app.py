@@ -4,7 +4,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from fedviz.dashboard import cache, garbage, linked, opening, state, widgets
+from fedviz.dashboard import preloading
+
+preloading.wait()
+
+from fedviz.dashboard import cache, garbage, linked, opening, state, widgets  # noqa: E402
 
 ROOT = Path(__file__).parent
 LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")

@@ -38,7 +38,7 @@ def serve(file: Path | None, port: int, data_dir: Path | None) -> None:
         environment["FEDVIZ_OPEN"] = str(file.resolve())
     if data_dir is not None:
         environment["FEDVIZ_DATA_DIR"] = str(data_dir.resolve())
-    command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", str(port)]
+    command = [sys.executable, "-m", "fedviz.dashboard", str(app), "--server.port", str(port)]
     # Streamlit finds its configuration in the folder that it is started in.
     os.chdir(app.parent)
     os.execve(command[0], command, environment)

@@ -10,5 +10,5 @@ if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} && -z ${CI:-} ]]; then
 fi
 
 echo "fedviz: http://127.0.0.1:$port (Ctrl+C ends it)" >&2
-exec .venv/bin/python -m streamlit run app.py \
+exec .venv/bin/python -m fedviz.dashboard app.py \
     --server.port "$port" --server.headless "$headless" --server.showEmailPrompt false

@@ -84,7 +84,7 @@ def _command(app: Path, port: int) -> list[str]:
         "--server.fileWatcherType": "none",
     }
     flags = [word for option in options.items() for word in option]
-    return [sys.executable, "-m", "streamlit", "run", str(app), *flags]
+    return [sys.executable, "-m", "fedviz.dashboard", str(app), *flags]
 
 
 def is_running(pid: int) -> bool:
