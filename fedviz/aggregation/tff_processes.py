@@ -16,8 +16,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,14 +27,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from fedviz.aggregation import context
+from fedviz.aggregation.client_places import Places, Source, places_of, tensor_at
 from fedviz.aggregation.federated_mean import federated_mean_of_rows
-from fedviz.aggregation.memory_map import MappedTensor, mapped_tensor, mapped_tensors
-from fedviz.aggregation.privacy import privacy_loss
-from fedviz.aggregation.tff_aggregators import (
-    SIMULATED_IN_THE_CLEAR,
-    TffAggregator,
-    expected_clients,
-)
+from fedviz.aggregation.process_measurements import plain, what_goes_with, what_was_measured
+from fedviz.aggregation.tff_aggregators import TffAggregator
 from fedviz.aggregation.tff_factories import create_process, with_sums_in_the_clear
 from fedviz.dataset import Round
 from fedviz.errors import CohortError, located
@@ -50,8 +44,6 @@ _LARGEST_MODEL_BYTES = (2 << 30) - (1 << 20)
 # TFF's executor keeps what each step made of each client until the computation is over. Measured:
 # four to five models a client for a mean or clipping, seven for secure sums (of int64).
 _MODELS_HELD = {"native": 5, "test": 8}
-# The longest vector of measurements that is kept whole.
-_LONGEST_LIST = 64
 
 
 @dataclass(frozen=True)
@@ -140,7 +132,7 @@ def aggregate_with_process(
     with contextlib.ExitStack() as stack:
         for done, item in enumerate(rounds):
             progress(Progress(done, len(rounds), f"{aggregator.title}: round {item.round.number}"))
-            places = _places(item, tensors, stack)
+            places = places_of(item.round, item.server, tensors, stack)
             if tensors:
                 # The expected number of clients is one for all rounds: that of the last.
                 started = time.perf_counter()
@@ -159,9 +151,9 @@ def aggregate_with_process(
         }
         if tensors:
             measurements["process_seconds"] = seconds
-            measurements |= _measurements(measured)
+            measurements |= what_was_measured(measured)
             measurements |= _distance(last, places, tensors, aggregator, model)
-            measurements |= _extras(aggregator, settings, tensors, num_clients)
+            measurements |= what_goes_with(aggregator, settings, tensors, num_clients)
     progress(Progress(len(rounds), len(rounds), "aggregated"))
     return model, measurements
 
@@ -206,86 +198,9 @@ def _process_dtype(spec: TensorSpec, aggregator: TffAggregator) -> str:
     return "float64" if spec.dtype == "float64" and aggregator.keeps_float64 else "float32"
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A tensor's file and type; where in the file it lies is said with each client."""
-
-    path: bytes
-    file_bytes: int
-    version: tuple[int, int]
-    shape: tuple[int, ...]
-    dtype: str
-
-    @classmethod
-    def of(cls, tensor: MappedTensor) -> _Source:
-        return cls(tensor.path, tensor.file_bytes, tensor.version, tensor.shape, tensor.dtype)
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where the clients' tensors lie, and the server model's (none without one)."""
-
-    clients: tuple[MappedTensor, ...]
-    server: tuple[MappedTensor, ...]
-
-    @property
-    def sources(self) -> tuple[_Source, ...]:
-        return tuple(_Source.of(tensor) for tensor in (*self.clients, *self.server))
-
-    def positions(self, row: int) -> np.ndarray:
-        """First value of each tensor of a client, then of the server model's: int64."""
-        first = [_first_value(tensor) + row * tensor.size for tensor in self.clients]
-        return np.array([*first, *(_first_value(tensor) for tensor in self.server)], np.int64)
-
-
-def _first_value(tensor: MappedTensor) -> int:
-    return tensor.offset // tf.as_dtype(tensor.dtype).size
-
-
-def _places(item: RoundInput, specs: Sequence[TensorSpec], stack: contextlib.ExitStack) -> _Places:
-    """Where a round's tensors lie.
-
-    A server model that cannot be mapped, or is another than the round's own, is copied to a file
-    first.
-    """
-    clients = tuple(mapped_tensors(item.round, specs))
-    model = item.server
-    if model is None:
-        return _Places(clients, ())
-    own = model is item.round.server
-    folder = functools.cache(
-        lambda: Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fedviz-")))
-    )
-    server = (
-        (mapped_server_tensor(item.round, spec) if own else None)
-        or _copied(model[spec.name], spec, folder() / f"server-{index}")
-        for index, spec in enumerate(specs)
-    )
-    return _Places(clients, tuple(server))
-
-
-def _copied(value: np.ndarray, spec: TensorSpec, path: Path) -> MappedTensor:
-    content = np.ascontiguousarray(value, spec.numpy_dtype).tobytes()
-    path.write_bytes(content)
-    status = path.stat()
-    version = (status.st_ino, status.st_mtime_ns)
-    return MappedTensor(os.fsencode(path), len(content), 0, 1, spec.shape, spec.dtype, version)
-
-
-def mapped_server_tensor(round_: Round, spec: TensorSpec) -> MappedTensor | None:
-    """Where one tensor of a round's server model lies, if TensorFlow can map it."""
-    offset = round_.server_offset(spec.name)
-    clients = mapped_tensor(round_, spec)
-    if offset is None or clients is None or offset % tf.as_dtype(spec.dtype).size:
-        return None
-    return MappedTensor(
-        clients.path, clients.file_bytes, offset, 1, spec.shape, spec.dtype, clients.version
-    )
-
-
 def _run(
     item: RoundInput,
-    places: _Places,
+    places: Places,
     specs: tuple[TensorSpec, ...],
     aggregator: TffAggregator,
     settings: Mapping[str, Any],
@@ -315,7 +230,7 @@ def _computations(
     settings: tuple[tuple[str, Any], ...],
     num_clients: int,
     values: tuple[tuple[tuple[int, ...], str], ...],
-    sources: tuple[_Source, ...],
+    sources: tuple[Source, ...],
     num_tensors: int,
 ) -> tuple[Any, Any]:
     """The first state, and a round; a second call finds them built.
@@ -328,9 +243,9 @@ def _computations(
     def load(client: Any) -> Any:
         updates = []
         for i, (shape, dtype) in enumerate(values):
-            update = _tensor_at(sources[i], client[0][i])
+            update = tensor_at(sources[i], client[0][i])
             if len(sources) > num_tensors:
-                update -= _tensor_at(sources[num_tensors + i], client[0][num_tensors + i])
+                update -= tensor_at(sources[num_tensors + i], client[0][num_tensors + i])
             updates.append(tf.reshape(tf.cast(update, dtype), shape))
         return tuple(updates)
 
@@ -369,22 +284,6 @@ def _process(
     return with_sums_in_the_clear(process.initialize), with_sums_in_the_clear(process.next)
 
 
-def _tensor_at(source: _Source, position: Any) -> Any:
-    """One value of a tensor, from a mapped file: flat, float32, or float64 of a float64 tensor."""
-    dtype = tf.as_dtype(source.dtype)
-    whole = tf.raw_ops.ImmutableConst(
-        dtype=dtype,
-        shape=(source.file_bytes // dtype.size,),
-        memory_region_name=source.path,
-    )
-    value = tf.slice(whole, [position], [math.prod(source.shape)])
-    if source.dtype in ("float16", "bfloat16"):
-        return tf.cast(value, tf.float32)
-    # TensorFlow writes a result over an operand that nobody else needs, and a mapped file may not
-    # be written: that would end the worker.
-    return tf.raw_ops.DeepCopy(x=value)
-
-
 def _model(
     item: RoundInput,
     specs: Sequence[TensorSpec],
@@ -411,7 +310,7 @@ def _empty(specs: Sequence[TensorSpec]) -> dict[str, np.ndarray]:
 
 def _distance(
     item: RoundInput,
-    places: _Places,
+    places: Places,
     specs: Sequence[TensorSpec],
     aggregator: TffAggregator,
     model: Mapping[str, np.ndarray],
@@ -426,111 +325,6 @@ def _distance(
         start = 0.0 if item.server is None else item.server[spec.name].astype(np.float64)
         moved += float(np.sum((mean - start) ** 2))
     return {
-        "distance_from_mean": _plain(math.sqrt(distance)),
-        "relative_distance_from_mean": _plain(math.sqrt(distance / moved)) if moved else None,
+        "distance_from_mean": plain(math.sqrt(distance)),
+        "relative_distance_from_mean": plain(math.sqrt(distance / moved)) if moved else None,
     }
-
-
-def _measurements(measured: Any) -> dict[str, Any]:
-    """What the process measured, by path, and the clients that it zeroed or clipped."""
-    process = dict(_leaves(measured, ""))
-    found: dict[str, Any] = {"process": process}
-    for leaf, name in (
-        ("zeroed_count", "zeroed_clients"),
-        ("zeroing_norm", "zeroing_norm"),
-        ("clipped_count", "clipped_clients"),
-        ("clipping_norm", "clipping_norm"),
-    ):
-        values = [v for path, v in process.items() if path.rsplit(".", 1)[-1] == leaf]
-        if values:
-            found[name] = values[0]
-    return found
-
-
-def _leaves(measured: Any, path: str) -> list[tuple[str, Any]]:
-    """Path and plain value of every measurement, in TFF's order."""
-    if isinstance(measured, Mapping):
-        items = list(measured.items())
-    elif hasattr(measured, "_asdict"):
-        items = list(measured._asdict().items())
-    elif isinstance(measured, list | tuple):
-        items = [(str(i), value) for i, value in enumerate(measured)]
-    else:
-        return [(path, _plain(measured))]
-    return [leaf for name, value in items for leaf in _leaves(value, f"{path}.{name}".lstrip("."))]
-
-
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold; a number that is not finite is None."""
-    array = np.asarray(value)
-    if array.ndim:
-        return [_plain(v) for v in array.ravel()[:_LONGEST_LIST]]
-    item = array.item()
-    if isinstance(item, bytes):
-        return item.decode(errors="replace")
-    return None if isinstance(item, float) and not math.isfinite(item) else item
-
-
-def _extras(
-    aggregator: TffAggregator,
-    settings: Mapping[str, Any],
-    specs: Sequence[TensorSpec],
-    num_clients: int,
-) -> dict[str, Any]:
-    """What goes with some aggregators only."""
-    extras: dict[str, Any] = {}
-    simulated = aggregator.name in ("secure", "ddp-secure") or settings.get("sum") == "secure"
-    if simulated:
-        extras["simulated"] = SIMULATED_IN_THE_CLEAR
-    if aggregator.name == "compression" or settings.get("sum") == "compressed":
-        before, after = _bits(settings, specs)
-        extras |= {"bits_per_client_before": before, "bits_per_client_after": after}
-    if "noise_multiplier" in settings:
-        extras["privacy"] = _privacy(aggregator, settings, num_clients)
-    return extras
-
-
-# TensorFlow's encoder packs 28 bits into each int32, and sends the least and the largest value.
-_PACKED_BITS = 28
-
-
-def _bits(settings: Mapping[str, Any], specs: Sequence[TensorSpec]) -> tuple[int, int]:
-    """Bits that a client sends without and with the quantisation."""
-    bits, threshold = settings["quantization_bits"], settings["threshold"]
-    packed = sum(
-        32 * -(-spec.size * bits // _PACKED_BITS) + 64 if spec.size > threshold else 32 * spec.size
-        for spec in specs
-    )
-    return 32 * sum(spec.size for spec in specs), packed
-
-
-def _privacy(
-    aggregator: TffAggregator, settings: Mapping[str, Any], num_clients: int
-) -> dict[str, Any]:
-    clients = expected_clients(settings, num_clients)
-    population = settings["population"]
-    loss = privacy_loss(
-        settings["noise_multiplier"],
-        clients,
-        None if population == "cohort" else population,
-        settings["num_rounds"],
-        settings["delta"],
-    )
-    notes = []
-    if _on(settings.get("zeroing")):
-        notes.append(
-            "The adaptive zeroing norm and the counts shown here are made of the clients without "
-            "noise, and epsilon does not count them."
-        )
-    if aggregator.name == "ddp-secure":
-        notes.append(
-            "Epsilon is that of the Gaussian mechanism with this noise multiplier; the Skellam "
-            "noise and the rounding to integers make the true one slightly larger."
-        )
-    if clients != num_clients:
-        notes.append(f"The sum is divided by {clients:g} clients, and {num_clients} took part.")
-    return {**loss.measurements(), "notes": notes}
-
-
-def _on(word: Any) -> bool:
-    return bool(word == "yes")
