@@ -14,7 +14,7 @@ from fedviz.errors import FedvizError, InvalidArgumentError
 from fedviz.exporters import NUMPY_FORMATS, export_weights
 from fedviz.records import AGGREGATE, Metric
 from fedviz.training.architectures import ARCHITECTURES, Architecture
-from fedviz.training.data import DIGITS, load_data
+from fedviz.training.data import DIGITS
 from fedviz.writer import WeightDatasetWriter
 
 __all__ = [
@@ -137,10 +137,10 @@ def measured(result: AverageResult, dataset: WeightDataset, name: str) -> list[M
     source = _model_source(dataset)
     if source is None or dataset.recipe.get("data") != DIGITS or not _finite(result):
         return []
-    from fedviz.training.evaluation import evaluate
+    from fedviz.training.evaluation import evaluator
 
     try:
-        found = evaluate(source, result.weights, load_data(DIGITS))
+        found = evaluator(source, DIGITS)(result.weights)
     except FedvizError:
         return []
     values = {"loss": found.loss, "accuracy": found.accuracy}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from fedviz.training.data import TrainingData, fit_to
+from fedviz.training.data import TrainingData, fit_to, load_data
 from fedviz.training.keras_models import ModelSource, build_model, gives_probabilities
 from fedviz.training.keras_weights import Weights, assign_weights, signature_of
 
-__all__ = ["Evaluation", "Evaluator", "evaluate"]
+__all__ = ["Evaluation", "Evaluator", "evaluate", "evaluator"]
 
 _BATCH = 1024
 # The smallest probability that counts, as Keras has it.
@@ -34,7 +36,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Measures many weights of one model on the same held-out data.
+    """Measures many weights of one model on the same held-out data; any thread may call it.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ class Evaluator:
         self._data = fit_to(data, self._model.input_shape[1:], self._model.output_shape[-1])
         # Traced once: predict() takes longer to set up than these few examples take.
         self._forward = tf.function(lambda x: self._model(x, training=False), reduce_retracing=True)
+        self._lock = threading.Lock()
 
     def __call__(self, weights: Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]]) -> Evaluation:
         """Measure these weights.
@@ -70,8 +73,9 @@ class Evaluator:
         SignatureError
             They are not weights of this model.
         """
-        assign_weights(self._model, Weights(self._signature, weights))
-        outputs = self._outputs()
+        with self._lock:
+            assign_weights(self._model, Weights(self._signature, weights))
+            outputs = self._outputs()
         if self._data.num_classes is None:
             return Evaluation(float(np.mean(np.square(outputs - self._data.y_test))), None)
         losses = _cross_entropy(outputs, self._data.y_test, self._probabilities)
@@ -84,6 +88,27 @@ class Evaluator:
         x = self._data.x_test
         batches = [self._forward(x[i : i + _BATCH]).numpy() for i in range(0, len(x), _BATCH)]
         return np.concatenate(batches).astype(np.float64)
+
+
+@functools.lru_cache(maxsize=4)
+def evaluator(source: ModelSource, data: str) -> Evaluator:
+    """The evaluator of a model on the data of a name; a second call finds it built.
+
+    A page that averages again and again would have each model built and traced anew.
+
+    Parameters
+    ----------
+    source : Architecture or str
+        The model, or its JSON.
+    data : str
+        See :func:`~fedviz.training.data.load_data`; not a user's file, which may change.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The data does not fit the model.
+    """
+    return Evaluator(source, load_data(data))
 
 
 def evaluate(

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -5,7 +7,7 @@ import tensorflow as tf
 from fedviz.errors import InvalidArgumentError, SignatureError
 from fedviz.training.architectures import architecture
 from fedviz.training.data import TrainingData, load_data
-from fedviz.training.evaluation import Evaluator, evaluate
+from fedviz.training.evaluation import Evaluator, evaluate, evaluator
 from fedviz.training.keras_models import initial_weights
 
 layers = tf.keras.layers
@@ -52,14 +54,24 @@ def test_outputs_that_are_nan_are_never_right():
 def test_many_weights_are_measured_by_one_evaluator_as_keras_measures_them():
     data = load_data("digits")
     source = architecture("digits-resnet")
-    evaluator = Evaluator(source, data)
+    measure = Evaluator(source, data)
     for seed in (0, 1):
         weights = initial_weights(source, seed)
-        evaluation = evaluator(weights)
-        assert evaluation == evaluator(weights.arrays) == evaluate(source, weights, data)
+        evaluation = measure(weights)
+        assert evaluation == measure(weights.arrays) == evaluate(source, weights, data)
         # Untrained: near the entropy of ten classes.
         assert 0.0 <= evaluation.accuracy <= 0.3
         assert evaluation.loss == pytest.approx(np.log(10), abs=0.8)
+
+
+def test_one_evaluator_in_many_threads():
+    source = architecture("digits-mlp")
+    measure = evaluator(source, "digits")
+    assert evaluator(source, "digits") is measure
+    models = [initial_weights(source, seed) for seed in range(8)]
+    alone = [evaluate(source, weights, load_data("digits")) for weights in models]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(measure, models * 8)) == alone * 8
 
 
 def test_what_does_not_fit_the_model_is_refused():
