@@ -8,7 +8,7 @@ from fedviz.dashboard import preloading
 
 preloading.wait()
 
-from fedviz.dashboard import cache, garbage, linked, opening, state, widgets  # noqa: E402
+from fedviz.dashboard import browser, cache, garbage, opening, state, widgets  # noqa: E402
 
 ROOT = Path(__file__).parent
 LOGO = str(ROOT / "fedviz" / "dashboard" / "logo.svg")
@@ -51,7 +51,7 @@ if levels:
         state.choose(levels)
         opening.upload_button()
     opening.guard()
-linked.history()
+browser.follow()
 state.mark_app_run()
 with widgets.errors_in_place():
     page.run()

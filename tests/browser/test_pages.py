@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from fedviz.figures.theme import theme_for
 from tests.browser import driver
 from tests.browser.accessibility import violations
 from tests.browser.server import running_dashboard
@@ -88,6 +89,23 @@ def test_every_page_fits_the_screen_and_is_accessible(browser, dashboard, tmp_pa
             assert page.evaluate(OVERFLOW) == [0, 0], f"{title} overflows"
             light = page.evaluate("getComputedStyle(document.querySelector('.stApp')).colorScheme")
             assert light == colours
+
+
+@pytest.mark.parametrize("path", ["heatmaps", "rounds", "clients"])
+def test_charts_follow_a_theme_that_changes(browser, dashboard, path):
+    """Our component's and Streamlit's own, and nobody clicks."""
+    with driver.watched_page(browser, color_scheme="light") as page:
+        driver.open_address(page, f"{dashboard.url}/{path}?dataset=digits-mlp.h5")
+        driver.wait_for_app(page)
+        for colours in ("light", "dark", "light"):
+            page.emulate_media(color_scheme=colours)
+            page.wait_for_function(
+                """ink => {
+                    const plots = [...document.querySelectorAll('.js-plotly-plot')];
+                    return plots.length && plots.every(p => p._fullLayout.font.color === ink);
+                }""",
+                arg=theme_for(colours).ink,
+            )
 
 
 def test_names_from_files_are_only_text(page, dashboard):
