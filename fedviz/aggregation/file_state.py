@@ -10,6 +10,7 @@ import functools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -70,7 +71,7 @@ def _compared(connection: Connection, file: _File, offsets: list[int]) -> int:
     positions = _positions(file.file_bytes, offsets)
     name = os.fsdecode(file.path)
     with storage_errors(name, "read"):
-        expected = np.memmap(name, np.uint8, "r")[positions]
+        expected = _bytes_at(name, positions)
     try:
         found, processors, _ = connection.invoke(_samples(file), (positions,))
     except grpc.RpcError as error:
@@ -89,6 +90,14 @@ def _compared(connection: Connection, file: _File, offsets: list[int]) -> int:
             "mount the same one"
         )
     return min(int(processors), _MOST_PROCESSORS)
+
+
+def _bytes_at(name: str, positions: np.ndarray) -> np.ndarray:
+    """Bytes of a file: uint8, and fewer than positions where the file has become shorter."""
+    runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
+    with Path(name).open("rb", buffering=0) as file:
+        pieces = [os.pread(file.fileno(), len(run), int(run[0])) for run in runs]
+    return np.frombuffer(b"".join(pieces), np.uint8)
 
 
 def _positions(file_bytes: int, offsets: list[int]) -> np.ndarray:

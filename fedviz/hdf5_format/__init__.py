@@ -6,7 +6,7 @@ how something lies in HDF5 is here; :mod:`fedviz.dataset` knows what it means.
 
 from fedviz.hdf5_format.attributes import read_text_attribute, write_text_attributes
 from fedviz.hdf5_format.files import create_file, open_file
-from fedviz.hdf5_format.heaps import heap_objects
+from fedviz.hdf5_format.heaps import LARGEST_HEAP, heap_objects
 from fedviz.hdf5_format.members import damage_reported, has_member, member
 from fedviz.hdf5_format.names import ALIGNMENT, FORMAT, FORMAT_VERSION, round_key, tensor_key
 from fedviz.hdf5_format.signatures import read_signature, write_signature
@@ -25,6 +25,7 @@ __all__ = [
     "ALIGNMENT",
     "FORMAT",
     "FORMAT_VERSION",
+    "LARGEST_HEAP",
     "TensorRegion",
     "checked_tensor",
     "create_file",

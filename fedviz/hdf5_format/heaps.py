@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import math
-import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from fedviz.errors import DatasetFormatError
 from fedviz.hdf5_format.members import descriptor_of, place_of
 
 __all__ = [
+    "LARGEST_HEAP",
     "LARGEST_REMEMBERED",
     "REFERENCE",
     "check_heap",
@@ -33,7 +33,7 @@ __all__ = [
     "values_in_heaps",
 ]
 
-_LARGEST_HEAP = 2**28
+LARGEST_HEAP = 2**28
 """Bytes of a heap of texts; HDF5 makes them of 4,096, larger only where one text needs it."""
 
 LARGEST_REMEMBERED = 2**22
@@ -59,14 +59,12 @@ def item_size(kind: h5py.h5t.TypeID) -> int:
     return int(kind.get_super().get_size()) if isinstance(kind, h5py.h5t.TypeVlenID) else 1
 
 
-def heap_objects(
-    content: bytes | mmap.mmap, start: int, end: int
-) -> list[tuple[int, int, int]] | None:
+def heap_objects(heap: bytes) -> list[tuple[int, int, int]] | None:
     """Index, place and bytes of each object of a global heap; None where they do not fill it."""
     objects: list[tuple[int, int, int]] = []
-    at = start + _HEAP_HEAD.size
+    at, end = _HEAP_HEAD.size, len(heap)
     while end - at >= _HEAP_OBJECT.size:
-        index, _, length = _HEAP_OBJECT.unpack_from(content, at)
+        index, _, length = _HEAP_OBJECT.unpack_from(heap, at)
         # Index 0 is the free space, whose size counts its own head.
         taken = length if index == 0 else _HEAP_OBJECT.size + -(-length // 8) * 8
         if not _HEAP_OBJECT.size <= taken <= end - at:
@@ -143,7 +141,7 @@ def _heap_at(file: int, address: int) -> bytes:
     if len(head) < _HEAP_HEAD.size:
         return b""
     magic, version, size = _HEAP_HEAD.unpack(head)
-    if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= _LARGEST_HEAP:
+    if magic != b"GCOL" or version != 1 or not _HEAP_HEAD.size <= size <= LARGEST_HEAP:
         return b""
     heap = os.pread(file, size, address)
     return heap if len(heap) == size else b""
@@ -155,7 +153,7 @@ def _by_index(heap: bytes) -> Mapping[int, tuple[int, int]]:
 
 
 def _walked(heap: bytes) -> Mapping[int, tuple[int, int]]:
-    objects = heap_objects(heap, 0, len(heap))
+    objects = heap_objects(heap)
     if objects is None:
         return {}
     found = {index: (at, length) for index, at, length in objects}

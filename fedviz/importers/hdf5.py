@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ _LARGEST_RATIO = 1100
 _HEAP_MARK = b"GCOL\x01"
 _HEAP_HEAD = struct.Struct("<8xQ")
 _SMALLEST_HEAP = 4096
+_SEARCHED_BYTES = 2**22
 
 
 @contextlib.contextmanager
@@ -100,24 +100,38 @@ def _refuse_broken_heaps(path: Path, file: h5py.File) -> None:
 
     They lie in global heaps, which have no checksum: one wrong byte makes the library loop.
     """
-    with mmap.mmap(file.id.get_vfd_handle(), 0, access=mmap.ACCESS_READ) as content:
+    descriptor = file.id.get_vfd_handle()
+    for at in _heap_marks(descriptor):
+        if not _is_sound_heap(descriptor, at):
+            raise DatasetFormatError(
+                located(f"damaged: the texts at byte {at:,}; copy the file again", file=path)
+            )
+
+
+def _heap_marks(descriptor: int) -> Iterator[int]:
+    """Bytes at which a heap may begin."""
+    # Read and not mapped: a mapped file that is cut short meanwhile ends the process.
+    start, overlap = 0, len(_HEAP_MARK) - 1
+    while len(content := os.pread(descriptor, _SEARCHED_BYTES, start)) > overlap:
         at = content.find(_HEAP_MARK)
         while at >= 0:
-            if not _is_sound_heap(content, at):
-                raise DatasetFormatError(
-                    located(f"damaged: the texts at byte {at:,}; copy the file again", file=path)
-                )
+            yield start + at
             at = content.find(_HEAP_MARK, at + 1)
+        start += len(content) - overlap
 
 
-def _is_sound_heap(content: mmap.mmap, start: int) -> bool:
+def _is_sound_heap(descriptor: int, start: int) -> bool:
     """Whether the objects of a global heap fill it; true too for what HDF5 takes for no heap."""
-    if start + _HEAP_HEAD.size > len(content):
+    head = os.pread(descriptor, _HEAP_HEAD.size, start)
+    if len(head) < _HEAP_HEAD.size:
         return True
-    (size,) = _HEAP_HEAD.unpack_from(content, start)
-    if not _SMALLEST_HEAP <= size <= len(content) - start:
+    (size,) = _HEAP_HEAD.unpack(head)
+    if not _SMALLEST_HEAP <= size <= os.fstat(descriptor).st_size - start:
         return True
-    return layout.heap_objects(content, start, start + size) is not None
+    # No model's texts are as long as that, and they are held in memory here.
+    if size > layout.LARGEST_HEAP:
+        return False
+    return layout.heap_objects(os.pread(descriptor, size, start)) is not None
 
 
 def find_tensor(

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from fedviz.errors import DatasetFormatError
+from fedviz.importers import hdf5
 from tests.importers.keras_layouts import (
     BIAS,
     KERNEL,
@@ -162,8 +163,10 @@ def test_any_damaged_byte_is_found_or_harmless(tmp_path, write):
             assert {array.shape for array in opened(path).arrays.values()} <= {(2, 3), (3,)}
 
 
-def test_texts_that_hdf5_would_look_for_without_an_end(tmp_path):
+@pytest.mark.parametrize("searched", [8, 4096, 2**22])
+def test_texts_that_hdf5_would_look_for_without_an_end(tmp_path, monkeypatch, searched):
     """Keras 2.14 writes names of variable length; one wrong byte, and HDF5 loops for ever."""
+    monkeypatch.setattr(hdf5, "_SEARCHED_BYTES", searched)
     path = keras_hdf5(tmp_path / "w.h5")
     with h5py.File(path, "r+") as file:
         file.attrs.create("layer_names", ["dense"], dtype=h5py.string_dtype())
