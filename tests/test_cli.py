@@ -422,8 +422,7 @@ def test_generate_check_and_average_as_one_does(fedviz, tmp_path):
     assert found["measurements"]["total_weight"] == 1437
 
     from fedviz.training.architectures import ARCHITECTURES
-    from fedviz.training.data import load_data
-    from fedviz.training.evaluation import evaluate
+    from fedviz.training.evaluation import evaluator
 
     with WeightDataset(path) as dataset, WeightDataset(out_path) as averaged:
         last, mean = dataset.round(), averaged.round().aggregates["mean"]
@@ -432,7 +431,7 @@ def test_generate_check_and_average_as_one_does(fedviz, tmp_path):
             expected = numpy_mean(clients, [r.num_examples for r in last.records])
             assert ulps(array, expected, clients) <= rounding_bound(array.dtype)
         scores = [last.metric("client", "accuracy", c) for c in dataset.client_ids]
-        accuracy = evaluate(ARCHITECTURES["digits-mlp"], mean, load_data("digits")).accuracy
+        accuracy = evaluator(ARCHITECTURES["digits-mlp"], "digits")(mean).accuracy
         assert accuracy == last.metric("aggregate", "accuracy", "mean")
         assert accuracy > np.mean(scores) + 0.05
 

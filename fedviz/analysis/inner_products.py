@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from fedviz.analysis.stacks import BlockReports, Stack, block_width, num_columns
-from fedviz.analysis.stored import StoredStack
+from fedviz.analysis.stacks import BlockReports, Stack, block_width, copy_columns, num_columns
 
 __all__ = ["inner_products", "precision_of", "product_bytes"]
 
@@ -96,10 +95,7 @@ class _Rows:
     def __init__(self, pieces: Sequence[Stack], origin: np.ndarray | None) -> None:
         self.count, self.size = sum(len(piece) for piece in pieces), num_columns(pieces[0])
         self.precision = precision_of(pieces)
-        self.pieces = [
-            piece if isinstance(piece, StoredStack) else piece.reshape(len(piece), self.size)
-            for piece in pieces
-        ]
+        self.pieces = pieces
         self.centre = (
             None if origin is None else np.asarray(origin).reshape(-1).astype(self.precision)
         )
@@ -109,7 +105,9 @@ class _Rows:
         """All rows, where they can be multiplied as they are."""
         first = self.pieces[0]
         is_one = len(self.pieces) == 1 and self.centre is None and first.dtype == self.precision
-        return first if is_one and not isinstance(first, StoredStack) else None
+        if not is_one or not isinstance(first, np.ndarray):
+            return None
+        return first.reshape(self.count, self.size)
 
     @property
     def most_hands(self) -> int:
@@ -184,23 +182,11 @@ class _Sum:
         values = self._buffer[: math.prod(shape)].reshape(shape)
         first = 0
         for piece in rows.pieces:
-            _copy_columns(piece, columns, values[first : first + len(piece)])
+            copy_columns(piece, columns, values[first : first + len(piece)])
             first += len(piece)
         if rows.centre is not None:
             values -= rows.centre[columns]
         return values
-
-
-def _copy_columns(piece: Stack, columns: slice, values: np.ndarray) -> None:
-    """Write some columns of all rows of a piece into values of the same shape."""
-    if not isinstance(piece, StoredStack):
-        values[...] = piece[:, columns]
-        return
-    is_same = piece.dtype == values.dtype
-    read = values if is_same else np.empty(values.shape, piece.dtype)
-    piece.read(np.arange(len(piece)), columns, read)
-    if not is_same:
-        values[...] = read
 
 
 def _product(values: np.ndarray) -> np.ndarray:

@@ -22,6 +22,7 @@ __all__ = [
     "block_width",
     "client_bytes",
     "column_blocks",
+    "copy_columns",
     "num_columns",
     "one_client",
     "values_of_client",
@@ -71,6 +72,24 @@ def values_of_client(stack: Stack, row: int) -> np.ndarray:
     values = np.empty((1, num_columns(stack)), stack.dtype)
     stack.read(np.array([row]), slice(0, num_columns(stack)), values)
     return values.reshape(stack.shape[1:])
+
+
+def copy_columns(stack: Stack, columns: slice, values: np.ndarray) -> None:
+    """Write some columns of all clients into values of shape (clients, columns), any float dtype.
+
+    Raises
+    ------
+    StorageError
+        The stack's file has become too short, or cannot be read.
+    """
+    if not isinstance(stack, StoredStack):
+        values[...] = stack.reshape(len(stack), num_columns(stack))[:, columns]
+        return
+    is_same = stack.dtype == values.dtype
+    read = values if is_same else np.empty(values.shape, stack.dtype)
+    stack.read(np.arange(len(stack)), columns, read)
+    if not is_same:
+        values[...] = read
 
 
 def column_blocks(stack: Stack, rows: np.ndarray, width: int) -> Iterator[tuple[slice, np.ndarray]]:

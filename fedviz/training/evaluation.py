@@ -16,7 +16,7 @@ from fedviz.training.data import TrainingData, fit_to, load_data
 from fedviz.training.keras_models import ModelSource, build_model, gives_probabilities
 from fedviz.training.keras_weights import Weights, assign_weights, signature_of
 
-__all__ = ["Evaluation", "Evaluator", "evaluate", "evaluator"]
+__all__ = ["Evaluation", "Evaluator", "evaluator"]
 
 _BATCH = 1024
 # The smallest probability that counts, as Keras has it.
@@ -109,32 +109,6 @@ def evaluator(source: ModelSource, data: str) -> Evaluator:
         The data does not fit the model.
     """
     return Evaluator(source, load_data(data))
-
-
-def evaluate(
-    source: ModelSource,
-    weights: Mapping[str, NDArray[Any]] | Sequence[NDArray[Any]],
-    data: TrainingData,
-) -> Evaluation:
-    """Measure one model's weights on held-out data; see :class:`Evaluator` for many.
-
-    Parameters
-    ----------
-    source : Architecture or str
-        The model, or its JSON.
-    weights : mapping of name to ndarray, or sequence of ndarray
-        A sequence is in the order of ``extract_weights``.
-    data : TrainingData
-        Only ``x_test`` and ``y_test`` are used.
-
-    Raises
-    ------
-    InvalidArgumentError
-        The data does not fit the model.
-    SignatureError
-        The weights are not this model's.
-    """
-    return Evaluator(source, data)(weights)
 
 
 def _cross_entropy(

@@ -92,6 +92,21 @@ def test_a_file_that_is_cut_short_while_it_is_read(tmp_path):
     assert average(small).weights["w"].tolist() == [3.0]
 
 
+@pytest.mark.parametrize("aggregator", ["median", "krum", "geometric-median"])
+def test_a_rule_whose_file_is_cut_short_is_an_error_and_the_next_one_works(tmp_path, aggregator):
+    """Nothing of it runs in the worker: what ended here would be ourselves."""
+    clients = [{"w": np.full(SHAPE, value, np.float32)} for value in range(5)]
+    path = write_round(tmp_path / "clients.h5", clients)
+    content = path.read_bytes()
+    expected = average(path, aggregator=aggregator).weights["w"]
+
+    with pytest.raises(StorageError, match=r"clients\.h5, round 0, tensor w: .*became shorter"):
+        average(path, aggregator=aggregator, progress=lambda _: os.truncate(path, 8192))
+
+    path.write_bytes(content)
+    np.testing.assert_array_equal(average(path, aggregator=aggregator).weights["w"], expected)
+
+
 def test_cancelled_in_the_middle_nothing_is_written_and_the_next_job_works(path):
     before = path.read_bytes()
 

@@ -102,34 +102,33 @@ def test_a_rule_makes_the_same_of_them(write_dataset, rule):
     assert found.measurements == expected.measurements
 
 
+def cutting(path):
+    """A callback that cuts the file short."""
+    return lambda _: os.truncate(path, 8192)
+
+
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_a_file_that_is_cut_short_is_an_error(write_dataset, rule):
     """To map it would end the process."""
     path, arrays = written(write_dataset, size=40_000)
-
-    def cut(_):
-        os.truncate(path, 8192)
 
     with (
         WeightDataset(path) as dataset,
         pytest.raises(StorageError, match=r"clients\.h5, round 0, tensor \w+: .*became shorter"),
         stacks_of_round(dataset.round(), arrays) as stacks,
     ):
-        aggregate(rule, stacks, np.ones(CLIENTS), dataset.round().server, progress=cut)
+        aggregate(rule, stacks, np.ones(CLIENTS), dataset.round().server, progress=cutting(path))
 
 
 @pytest.mark.parametrize("compare", [lambda d, p: round_gram(d.round(), p), path_gram])
 def test_clients_are_compared_while_their_file_is_cut_short(write_dataset, compare):
     path, _ = written(write_dataset, size=40_000)
 
-    def cut(_):
-        os.truncate(path, 8192)
-
     with (
         WeightDataset(path) as dataset,
         pytest.raises(StorageError, match=r"clients\.h5, round 0, tensor \w+: .*became shorter"),
     ):
-        compare(dataset, cut)
+        compare(dataset, cutting(path))
 
 
 def test_a_file_that_changes_meanwhile_is_an_error(write_dataset):
